@@ -1,0 +1,41 @@
+//! Sockets connected over loopback, and waiting for what they report.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use tcpinfo::TcpInfo;
+
+/// A connection and the listener that accepted it.
+pub(crate) struct Pair {
+    pub(crate) client: TcpStream,
+    pub(crate) server: TcpStream,
+    pub(crate) listener: TcpListener,
+}
+
+impl Pair {
+    pub(crate) fn connect() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+        let client = TcpStream::connect(listener.local_addr().expect("it is bound"))
+            .expect("the listener listens");
+        let (server, _) = listener.accept().expect("the client connected");
+        Self { client, server, listener }
+    }
+}
+
+/// Asks again and again until there is an answer; fails after ten seconds without one.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "ten seconds without: {what}");
+        std::thread::park_timeout(Duration::from_micros(100));
+    }
+}
+
+/// The names of the fields that are present.
+pub(crate) fn names(info: &TcpInfo) -> Vec<&'static str> {
+    info.fields().map(|(field, _)| field.name).collect()
+}

@@ -1,0 +1,272 @@
+//! A dump as a stream: requests out, sockets in.
+
+use std::iter::FusedIterator;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::{fmt, io};
+
+use crate::kernel::Kernel;
+
+use super::query::{AF_INET, AF_INET6, Family, Query, Request};
+use super::socket::Socket;
+use super::{BUFFER, receive, send};
+use crate::netlink::{Answer, Malformed, Message};
+
+/// A dump under way: yields each socket as it is received, 32 KiB at a time.
+///
+/// # Errors
+///
+/// The kernel's own; `EAGAIN` when it falls silent for five seconds; and of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`Malformed`] inside for what is no message
+/// of `sock_diag`. A socket that cannot be decoded is an error of its own, and the rest follows;
+/// after any other error the dump is over.
+pub struct Sockets {
+    netlink: OwnedFd,
+    query: Query,
+    /// Address families the kernel has not been asked for yet.
+    families: &'static [u8],
+    /// Number of the request under way.
+    seq: u32,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were consumed.
+    at: usize,
+    interrupted: bool,
+    finished: bool,
+}
+
+impl Sockets {
+    /// Sends the query over a netlink socket.
+    pub(super) fn start(netlink: OwnedFd, query: Query) -> io::Result<Self> {
+        let mut sockets = Self {
+            families: match query.family {
+                Some(Family::Ipv6) => &[AF_INET6],
+                _ => &[AF_INET, AF_INET6],
+            },
+            netlink,
+            query,
+            seq: 0,
+            buffer: Vec::with_capacity(BUFFER),
+            at: 0,
+            interrupted: false,
+            finished: false,
+        };
+        sockets.request()?;
+        Ok(sockets)
+    }
+
+    /// Whether the kernel said, up to now, that its tables changed so that the dump is
+    /// inconsistent.
+    ///
+    /// No kernel we know says so of TCP sockets; they can be missed or repeated without it.
+    #[doc(alias = "NLM_F_DUMP_INTR")]
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Asks for the next family, or finishes.
+    fn request(&mut self) -> io::Result<()> {
+        let Some((family, later)) = self.families.split_first() else {
+            self.finished = true;
+            return Ok(());
+        };
+        self.families = later;
+        self.seq += 1;
+        // The kernel does not look at the addresses of a dump's request.
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let request = Request {
+            family: *family,
+            dump: true,
+            states: self.query.states,
+            congestion: self.query.congestion,
+            local: (any, self.query.local_port),
+            peer: (any, self.query.peer_port),
+            interface: 0,
+        };
+        send(&self.netlink, &request, self.seq)
+    }
+
+    /// Consumes one message: what it says of a socket, if it does; an error is the dump's end.
+    fn step(&mut self) -> io::Result<Option<Result<Socket, Malformed>>> {
+        if self.at >= self.buffer.len() {
+            receive(&self.netlink, &mut self.buffer)?;
+            self.at = 0;
+        }
+        let (message, len) = Message::first(&self.buffer[self.at..])?;
+        self.at += len;
+        if message.seq != self.seq {
+            return Ok(None);
+        }
+        self.interrupted |= message.is_interrupted();
+        match message.answer()? {
+            Answer::Socket(payload) => return Ok(Some(Socket::decode(payload, Kernel::running()))),
+            Answer::Done => self.request()?,
+            Answer::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            Answer::Other => {}
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Sockets {
+    type Item = io::Result<Socket>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.finished {
+            match self.step() {
+                Ok(Some(Ok(socket))) if self.query.includes(&socket) => return Some(Ok(socket)),
+                Ok(Some(Err(malformed))) => return Some(Err(malformed.into())),
+                Ok(_) => {}
+                Err(error) => {
+                    self.finished = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl FusedIterator for Sockets {}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets")
+            .field("query", &self.query)
+            .field("interrupted", &self.interrupted)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    const SOCKET: u16 = 20;
+    const DONE: u16 = 3;
+
+    fn message(kind: u16, flags: u16, seq: u32, payload: &[u8]) -> Vec<u8> {
+        let len = 16 + payload.len() as u32;
+        let mut bytes = len.to_ne_bytes().to_vec();
+        bytes.extend([kind, flags].map(u16::to_ne_bytes).concat());
+        bytes.extend([seq, 0].map(u32::to_ne_bytes).concat());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// An established IPv4 socket with this cookie, and nothing else of note.
+    fn socket(cookie: u8) -> Vec<u8> {
+        let mut payload = vec![0; 72];
+        payload[..2].copy_from_slice(&[AF_INET, 1]);
+        payload[44..48].copy_from_slice(&u32::from(cookie).to_ne_bytes());
+        payload
+    }
+
+    /// A dump of these families with a kernel of ours, which already said this.
+    fn dump(families: &'static [u8], datagrams: &[Vec<u8>]) -> (Sockets, UnixDatagram) {
+        let (kernel, netlink) = UnixDatagram::pair().expect("two descriptors");
+        netlink.set_nonblocking(true).expect("a socket");
+        for datagram in datagrams {
+            kernel.send(datagram).expect("room for it");
+        }
+        let mut sockets = Sockets::start(netlink.into(), Query::new()).expect("room for a request");
+        assert_eq!(sockets.families, [AF_INET6]);
+        sockets.families = families;
+        (sockets, kernel)
+    }
+
+    fn cookies(sockets: Sockets) -> Vec<u64> {
+        sockets.map(|socket| socket.expect("well-formed").cookie).collect()
+    }
+
+    fn error(sockets: &mut Sockets) -> io::Error {
+        sockets.next().expect("something more").expect_err("an error")
+    }
+
+    #[test]
+    fn both_families_are_asked_for_one_after_the_other() {
+        let done = |seq| message(DONE, 2, seq, &[0; 4]);
+        let first = [message(SOCKET, 2, 1, &socket(1)), message(SOCKET, 2, 1, &socket(2))].concat();
+        let second = [message(SOCKET, 2, 2, &socket(3)), done(2)].concat();
+        let (sockets, kernel) = dump(&[AF_INET6], &[first, done(1), second]);
+        assert_eq!(cookies(sockets), [1, 2, 3]);
+        for family in [AF_INET, AF_INET6] {
+            let mut request = [0; 100];
+            assert_eq!(kernel.recv(&mut request).expect("a request"), 72);
+            assert_eq!(request[16], family);
+        }
+    }
+
+    #[test]
+    fn answers_to_other_requests_are_not_ours() {
+        let stale = message(DONE, 2, 9, &[0; 4]);
+        let all = [stale, message(SOCKET, 2, 1, &socket(4)), message(DONE, 2, 1, &[0; 4])].concat();
+        let (sockets, _kernel) = dump(&[], &[all]);
+        assert_eq!(cookies(sockets), [4]);
+    }
+
+    #[test]
+    fn an_inconsistent_dump_says_so() {
+        let all = [message(SOCKET, 2, 1, &socket(5)), message(DONE, 0x12, 1, &[0; 4])].concat();
+        let (mut sockets, _kernel) = dump(&[], &[all]);
+        assert!(sockets.next().is_some() && !sockets.was_interrupted());
+        assert!(sockets.next().is_none() && sockets.was_interrupted());
+    }
+
+    #[test]
+    fn the_kernels_error_ends_the_dump_however_it_comes() {
+        for kind in [2, DONE] {
+            let failed = message(kind, 2, 1, &(-2_i32).to_ne_bytes());
+            let (mut sockets, _kernel) = dump(&[], &[failed]);
+            assert_eq!(error(&mut sockets).raw_os_error(), Some(2));
+            assert!(sockets.next().is_none());
+        }
+        let (mut silent, _kernel) = dump(&[], &[]);
+        assert_eq!(error(&mut silent).kind(), io::ErrorKind::WouldBlock);
+        assert!(silent.next().is_none());
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_decoded_does_not_hide_the_next() {
+        let odd = [socket(6), vec![3, 0, 2, 0]].concat();
+        let all = [
+            message(SOCKET, 2, 1, &odd),
+            message(SOCKET, 2, 1, &socket(7)),
+            message(DONE, 2, 1, &[0; 4]),
+        ];
+        let (mut sockets, _kernel) = dump(&[], &[all.concat()]);
+        let odd = error(&mut sockets);
+        assert_eq!(odd.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(odd.to_string(), "netlink attribute of 3 bytes in 4");
+        assert_eq!(cookies(sockets), [7]);
+    }
+
+    #[test]
+    fn a_broken_frame_or_a_truncated_datagram_ends_the_dump() {
+        let mut broken = message(SOCKET, 2, 1, &socket(8));
+        broken[0] = 90;
+        let long = message(SOCKET, 2, 1, &vec![0; BUFFER]);
+        for (datagram, text) in [
+            (broken, "netlink message of 90 bytes in 88"),
+            (vec![], "netlink message of 0 bytes in 0"),
+            (long, "netlink datagram of 32784 bytes in a buffer of 32768"),
+        ] {
+            let (mut sockets, _kernel) = dump(&[], &[datagram]);
+            assert_eq!(error(&mut sockets).to_string(), text);
+            assert!(sockets.next().is_none());
+        }
+    }
+
+    #[test]
+    fn the_family_is_chosen_by_the_address() {
+        let all = [message(SOCKET, 2, 1, &socket(9)), message(DONE, 2, 1, &[0; 4])].concat();
+        let (mut sockets, _kernel) = dump(&[], std::slice::from_ref(&all));
+        sockets.query = sockets.query.with_family(Family::Ipv6);
+        assert_eq!(cookies(sockets), []);
+        let (mut sockets, _kernel) = dump(&[], &[all]);
+        sockets.query = sockets.query.with_family(Family::Ipv4);
+        assert_eq!(cookies(sockets), [9]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Asks the kernel about a socket. The only file with `unsafe`, and beside `diag` the only one that
+//! makes system calls.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::OnceLock;
+
+use crate::congestion::Congestion;
+use crate::info::TcpInfo;
+use crate::kernel::Kernel;
+
+/// `TCP_CC_INFO` of `linux/tcp.h`, which `libc` does not have for every target.
+const TCP_CC_INFO: i32 = 26;
+
+/// More than any kernel returns today: a longer struct announces itself by its length.
+pub(crate) const ROOM: usize = 512;
+
+/// What the kernel reports of a TCP socket now: one `getsockopt(TCP_INFO)`, no allocation.
+///
+/// Takes anything with a file descriptor: sockets of std, tokio, mio, socket2, rustix, and
+/// [`BorrowedFd`](std::os::fd::BorrowedFd). It waits for the socket's lock: a third of a
+/// microsecond when idle, longer while another thread is inside `send` or `recv` on the same
+/// socket.
+///
+/// # Errors
+///
+/// The kernel's own: `EBADF`, `ENOTSOCK`; `EOPNOTSUPP` or `ENOPROTOOPT` where the socket is not
+/// TCP; `EPERM` where a BPF program forbids it.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// let info = tcpinfo::read(&stream)?;
+/// println!("{info}");
+/// assert_eq!(info.state, tcpinfo::State::Established);
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "TCP_INFO")]
+#[doc(alias = "getsockopt")]
+pub fn read(socket: impl AsFd) -> io::Result<TcpInfo> {
+    read_raw(socket.as_fd().as_raw_fd())
+}
+
+/// [`read`] for a descriptor that its owner keeps open.
+pub(crate) fn read_raw(fd: RawFd) -> io::Result<TcpInfo> {
+    let mut room = [0; ROOM];
+    let len = reply(fd, &mut room)?;
+    TcpInfo::decode(&room[..len], Kernel::running())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Reads the reply for a descriptor that its owner keeps open, and returns its length.
+pub(crate) fn reply(fd: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
+    option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, room)
+}
+
+/// The congestion control of a TCP socket: the algorithm's name and what it reports of itself.
+///
+/// The name is read before and after, and has to fit what lies between: another thread that
+/// switches the algorithm meanwhile cannot put BBR's numbers under reno's or cubic's name, nor
+/// take them from BBR. Vegas and DCTCP switched there and back within one call look alike.
+///
+/// # Errors
+///
+/// The kernel's own, as for [`read`]; `EBUSY` when the algorithm changed at every one of eight
+/// attempts. A kernel without `TCP_CC_INFO` (before 4.1, gVisor) is no error: the algorithm then
+/// reports nothing.
+#[doc(alias = "TCP_CC_INFO")]
+#[doc(alias = "TCP_CONGESTION")]
+pub fn congestion(socket: impl AsFd) -> io::Result<Congestion> {
+    let socket = socket.as_fd();
+    let mut before = rustix::net::sockopt::tcp_congestion(socket)?;
+    for _ in 0..8 {
+        let mut room = [0; ROOM];
+        let fd = socket.as_raw_fd();
+        let len = match option(fd, libc::IPPROTO_TCP, TCP_CC_INFO, &mut room) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+                return Ok(Congestion::decode(&before, &[]));
+            }
+            other => other?,
+        };
+        let after = rustix::net::sockopt::tcp_congestion(socket)?;
+        let congestion = Congestion::decode(&after, &room[..len]);
+        if before == after && is_of_one_algorithm(&congestion) {
+            return Ok(congestion);
+        }
+        before = after;
+    }
+    Err(io::Error::from_raw_os_error(libc::EBUSY))
+}
+
+/// Whether the numbers can be the named algorithm's: reno and cubic never report, bbr always.
+///
+/// Equal names around a reply do not prove it: of 200,000 calls beside a thread that switches
+/// between reno and bbr, every second one carried the numbers of the other.
+fn is_of_one_algorithm(congestion: &Congestion) -> bool {
+    match congestion.algorithm.as_str() {
+        "reno" | "cubic" => congestion.info.is_none(),
+        "bbr" => congestion.info.is_some(),
+        _ => true,
+    }
+}
+
+/// The socket's cookie: a number no other socket of this boot has or will have.
+///
+/// It stays through disconnect and reconnect. Since Linux 4.12.
+///
+/// # Errors
+///
+/// The kernel's own; `ENOPROTOOPT` where it has no cookies (older kernels, gVisor).
+#[doc(alias = "SO_COOKIE")]
+pub fn socket_cookie(socket: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::net::sockopt::socket_cookie(socket)?)
+}
+
+impl Kernel {
+    /// The kernel this program runs on, asked once.
+    pub fn running() -> &'static Self {
+        static RUNNING: OnceLock<Kernel> = OnceLock::new();
+        RUNNING.get_or_init(|| {
+            let name = rustix::system::uname();
+            let Ok(kernel) = name.release().to_string_lossy().parse();
+            kernel
+        })
+    }
+}
+
+/// Reads one option and returns how many bytes the kernel wrote.
+#[inline]
+fn option(fd: RawFd, level: i32, name: i32, room: &mut [u8; ROOM]) -> io::Result<usize> {
+    let mut len = ROOM as libc::socklen_t;
+    // SAFETY: `getsockopt` writes at most `len` bytes to `room`, which holds exactly that many, and
+    // the length to `len`; both outlive the call. A descriptor that is not open is an error.
+    let result = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((len as usize).min(ROOM))
+}
+
+/// What the monitor asks of descriptors that watched sockets own.
+#[cfg(feature = "otel")]
+mod watched {
+    use std::fmt;
+    use std::net::SocketAddr;
+    use std::os::fd::BorrowedFd;
+
+    use super::*;
+
+    /// The cookie of a descriptor that its owner keeps open.
+    pub(crate) fn cookie_of(fd: RawFd) -> io::Result<u64> {
+        let mut room = [0; ROOM];
+        match option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut room)? {
+            8 => Ok(u64::from_ne_bytes(*room.first_chunk().expect("the room has 8 bytes"))),
+            len => Err(io::Error::other(format!("socket cookie of {len} bytes"))),
+        }
+    }
+
+    /// The address of the other side, `None` where there is none.
+    pub(crate) fn peer_of(fd: RawFd) -> Option<SocketAddr> {
+        // SAFETY: the owner of the descriptor keeps it open during the call.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::net::getpeername(socket).ok()??.try_into().ok()
+    }
+
+    /// The address of this side.
+    pub(crate) fn local_of(fd: RawFd) -> Option<SocketAddr> {
+        // SAFETY: the owner of the descriptor keeps it open during the call.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::net::getsockname(socket).ok()?.try_into().ok()
+    }
+
+    /// Whether the error says that the descriptor is closed or is no TCP socket.
+    pub(crate) fn is_gone(error: &io::Error) -> bool {
+        let gone = [libc::EBADF, libc::ENOTSOCK, libc::EOPNOTSUPP, libc::ENOPROTOOPT];
+        error.raw_os_error().is_some_and(|number| gone.contains(&number))
+    }
+
+    /// A descriptor that has become another socket.
+    #[derive(Debug)]
+    pub(crate) struct WrongSocket;
+
+    impl fmt::Display for WrongSocket {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the descriptor has become another socket")
+        }
+    }
+
+    impl std::error::Error for WrongSocket {}
+
+    /// The value of `error.type` for a failed read.
+    pub(crate) fn error_type(error: &io::Error) -> &'static str {
+        match error.raw_os_error() {
+            Some(libc::EBADF) => "EBADF",
+            Some(libc::ENOTSOCK) => "ENOTSOCK",
+            Some(libc::EOPNOTSUPP) => "EOPNOTSUPP",
+            Some(libc::ENOPROTOOPT) => "ENOPROTOOPT",
+            Some(libc::EPERM) => "EPERM",
+            Some(libc::EACCES) => "EACCES",
+            Some(libc::EINVAL) => "EINVAL",
+            Some(libc::ENOMEM) => "ENOMEM",
+            None if error.get_ref().is_some_and(|inner| inner.is::<WrongSocket>()) => {
+                "wrong_socket"
+            }
+            None if error.kind() == io::ErrorKind::InvalidData => "invalid_reply",
+            _ => "_OTHER",
+        }
+    }
+}
+#[cfg(feature = "otel")]
+pub(crate) use watched::*;
