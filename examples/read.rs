@@ -26,15 +26,18 @@ fn run(target: &str) -> Result<(), Box<dyn Error>> {
     for field in absent.iter().filter(|field| info.supports(field)) {
         println!("  {:<26} {}", field.name, field.description);
     }
-    println!("\nnot reported by Linux {}:", Kernel::running());
+    let kernel = Kernel::running();
+    println!("\nnot reported by Linux {kernel}:");
     for field in absent.iter().filter(|field| !info.supports(field)) {
-        println!("  {:<26} since Linux {}", field.name, field.since);
+        let newer = kernel.version().is_some_and(|version| version < field.since);
+        let since = if newer { format!(" Since Linux {}.", field.since) } else { String::new() };
+        println!("  {:<26} {}{since}", field.name, field.description);
     }
 
     let congestion = congestion(&stream)?;
     println!("\ncongestion control: {}", congestion.algorithm);
     match congestion.info {
-        Some(info) => println!("{info:#?}"),
+        Some(info) => println!("  {info:?}"),
         None => println!("  reports nothing of itself"),
     }
     Ok(())

@@ -85,3 +85,20 @@ fn looking_at_every_field_allocates_nothing() {
     });
     assert_eq!(walk, 0);
 }
+
+#[test]
+#[cfg(feature = "otel")]
+fn a_sweep_allocates_for_groups_and_not_for_sockets() {
+    let sweep = |sockets: usize| {
+        let monitor = tcpinfo::Monitor::new();
+        let group = monitor.group([]);
+        let pairs: Vec<Pair> = (0..sockets).map(|_| Pair::connect()).collect();
+        let _watched: Vec<_> = pairs.into_iter().map(|pair| group.watch(pair.client)).collect();
+        // The first sweeps make room for what later ones need again.
+        for _ in 0..2 {
+            monitor.snapshot();
+        }
+        allocations(|| drop(monitor.snapshot()))
+    };
+    assert_eq!(sweep(1), sweep(250));
+}

@@ -54,3 +54,30 @@ fn an_unmasked_child_reads_what_its_parent_does() {
     assert_eq!(release, Kernel::running().release());
     assert_eq!(unmasked, names(&here));
 }
+
+#[cfg(feature = "otel")]
+fn exported() -> Vec<String> {
+    let monitor = tcpinfo::Monitor::new();
+    let (reader, provider) = crate::reader::Reader::with_provider();
+    monitor.instrument(&provider);
+    let (one, other) = (Pair::connect(), Pair::connect());
+    let group = monitor.group([]);
+    let _watched = (group.watch(one.client), monitor.watch(other.client, []));
+    let collected = reader.collected();
+    drop(group.watch(other.server));
+    collected.names().into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+#[cfg(feature = "otel")]
+#[ignore = "prints for the test below, which runs it under another uname: integration/test.sh"]
+fn child_prints_what_it_exports() {
+    println!("{MARK}{} {}", Kernel::running().release(), exported().join(" "));
+}
+
+#[test]
+#[cfg(feature = "otel")]
+fn a_masked_release_exports_every_metric_there_is() {
+    let (_, masked) = child("uname::child_prints_what_it_exports", &MASKED);
+    assert_eq!(masked, exported());
+}

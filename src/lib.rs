@@ -22,9 +22,38 @@
 //! # }
 //! ```
 //!
+//! # Every connection
+//!
+//! A `Monitor` owns groups of watched sockets. `Monitor::instrument` makes one sweep per collection
+//! feed all its instruments; a group's totals include its closed connections.
+//!
+//! ```
+//! # #[cfg(not(feature = "otel"))]
+//! # fn main() {}
+//! # #[cfg(feature = "otel")]
+//! # fn main() -> std::io::Result<()> {
+//! use opentelemetry::KeyValue;
+//! use tcpinfo::Monitor;
+//!
+//! # let provider = opentelemetry_sdk::metrics::SdkMeterProvider::default();
+//! let monitor = Monitor::new();
+//! monitor.instrument(&provider);
+//!
+//! let public = monitor.group([KeyValue::new("listener", "public")]);
+//! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
+//! let (stream, _) = listener.accept()?;
+//! let stream = public.watch(stream); // reads and writes as before
+//! # drop(stream);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
-//! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`] and `diag` sockets.
+//! - `otel` (default): `Monitor` and its instruments. Depends on the metrics API, never on the SDK.
+//! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
+//! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets.
 //! - `diag`: every socket of the host over `NETLINK_SOCK_DIAG`, with the same decoder.
 //!
 //! # Platforms
@@ -35,7 +64,8 @@
 //! # What this does not do
 //!
 //! It changes no socket option, keeps no history, and does not estimate what the kernel did not
-//! say.
+//! say. Counters of one connection that begins, ends and is replaced on the same descriptor between
+//! two sweeps by `connect(AF_UNSPEC)` can be missed when the new connection has outgrown the old.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -44,19 +74,38 @@ mod congestion;
 pub mod diag;
 mod info;
 mod kernel;
+#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+mod monitor;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 mod netlink;
+#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+mod otel;
 mod presence;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod read;
 mod state;
+#[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
+mod stream;
 mod wire;
 
 pub use congestion::{Bbr, Congestion, CongestionInfo, Dctcp, LaterBbr, Vegas};
 pub use info::{DecodeError, FIELDS, Field, Kind, TcpInfo, Value};
 pub use kernel::{Kernel, Version};
+#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+pub use monitor::{
+    Addresses, Attributes, Builder, Group, GroupSnapshot, Identity, Monitor, MonitorSnapshot,
+    Probe, Sample, Snapshot, SocketSnapshot, Watched, Worst,
+};
+/// The metrics API this crate reports to, so that a program can name the very same version.
+#[cfg(feature = "otel")]
+pub use opentelemetry;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use read::{congestion, read, socket_cookie};
 pub use state::{
     AccEcnFailMode, AccEcnOptSeen, CaState, EcnMode, FastOpenClientFail, Options, State, TcpOption,
 };
+
+/// The examples of README.md.
+#[cfg(all(doctest, feature = "otel"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

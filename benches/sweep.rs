@@ -1,0 +1,157 @@
+//! What monitoring costs: a sweep and a whole collection of ten thousand sockets against the bare
+//! system calls, a thousand sockets with every series, and watching beside a sweep.
+
+#![allow(unsafe_code)]
+
+mod crowd;
+
+use std::hint::black_box;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder, Registry, TextEncoder};
+use tcpinfo::{Monitor, Watched};
+
+use crowd::Crowd;
+
+/// One bare `getsockopt` with the buffer that `read()` uses.
+fn bare(fd: i32, name: i32, level: i32, room: &mut [u8; 512]) {
+    let mut len = room.len() as libc::socklen_t;
+    // SAFETY: `room` holds `len` bytes and outlives the call.
+    let result = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
+    assert_eq!(result, 0);
+}
+
+fn tcp_info(fd: i32, room: &mut [u8; 512]) {
+    bare(fd, libc::TCP_INFO, libc::IPPROTO_TCP, room);
+}
+
+fn bare_loop(streams: &[Watched<TcpStream>], room: &mut [u8; 512]) {
+    for stream in streams {
+        tcp_info(stream.as_raw_fd(), room);
+    }
+}
+
+/// A monitor's provider and the registry that shows its metrics.
+fn prometheus(monitor: &Monitor) -> (SdkMeterProvider, Registry) {
+    let registry = Registry::new();
+    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
+    let exporter = exporter.expect("a new registry takes an exporter");
+    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+    monitor.instrument(&provider);
+    (provider, registry)
+}
+
+fn text(registry: &Registry) -> Vec<u8> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text).expect("metrics are text");
+    text
+}
+
+fn groups(criterion: &mut Criterion) {
+    let mut crowd = Crowd::connect(10_000);
+    let monitor = Monitor::new();
+    let groups: Vec<_> =
+        (0..10).map(|number| monitor.group([KeyValue::new("group", number)])).collect();
+    let streams = std::mem::take(&mut crowd.streams);
+    let watched: Vec<_> =
+        streams.into_iter().enumerate().map(|(i, s)| groups[i % 10].watch(s)).collect();
+    let (_provider, registry) = prometheus(&monitor);
+    let mut room = [0; 512];
+
+    let mut group = criterion.benchmark_group("10,000 sockets in 10 groups");
+    group.sample_size(40).measurement_time(Duration::from_secs(8));
+    group.bench_function("bare getsockopt loop", |b| b.iter(|| bare_loop(&watched, &mut room)));
+    group.bench_function("sweep", |b| b.iter(|| black_box(monitor.snapshot())));
+    group.bench_function("collect to prometheus text", |b| b.iter(|| black_box(text(&registry))));
+    group.finish();
+    watching_beside_a_sweep(&monitor, &groups[0], &crowd);
+}
+
+/// Watching and dropping while the ten thousand are swept without pause: prints percentiles.
+fn watching_beside_a_sweep(monitor: &Monitor, group: &tcpinfo::Group, _crowd: &Crowd) {
+    let done = AtomicBool::new(false);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                black_box(monitor.snapshot());
+            }
+        });
+        let mut stream = TcpStream::connect(address).expect("the listener listens");
+        let (mut watching, mut dropping) = (Vec::new(), Vec::new());
+        for _ in 0..20_000 {
+            let began = Instant::now();
+            let watched = group.watch(stream);
+            watching.push(began.elapsed());
+            let began = Instant::now();
+            stream = watched.into_inner();
+            dropping.push(began.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        for (what, mut times) in [("watch", watching), ("drop", dropping)] {
+            times.sort();
+            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+            let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
+            println!("{what} beside a sweep: p50 {p50:?}, p99 {p99:?}, max {max:?}");
+        }
+    });
+}
+
+fn sockets(criterion: &mut Criterion) {
+    let mut crowd = Crowd::connect(1_000);
+    let monitor = Monitor::builder().with_max_sockets(1_000).build();
+    let watched: Vec<_> =
+        std::mem::take(&mut crowd.streams).into_iter().map(|s| monitor.watch(s, [])).collect();
+    let (_provider, registry) = prometheus(&monitor);
+    let mut room = [0; 512];
+    let mut group = criterion.benchmark_group("1,000 sockets one by one");
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
+    group.bench_function("bare getsockopt loop", |b| b.iter(|| bare_loop(&watched, &mut room)));
+    group.bench_function("sweep", |b| b.iter(|| black_box(monitor.snapshot())));
+    group.bench_function("gather", |b| b.iter(|| black_box(registry.gather())));
+    group.bench_function("gather and text", |b| b.iter(|| black_box(text(&registry))));
+    group.finish();
+    println!("text of 1,000 sockets: {} bytes", text(&registry).len());
+}
+
+fn watch(criterion: &mut Criterion) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let mut stream = Some(TcpStream::connect(address).expect("the listener listens"));
+    let monitor = Monitor::new();
+    let of_group = monitor.group([]);
+    let (_provider, _registry) = prometheus(&monitor);
+    let mut room = [0; 512];
+    let mut group = criterion.benchmark_group("one socket");
+    group.bench_function("bare TCP_INFO and SO_COOKIE", |b| {
+        let fd = stream.as_ref().expect("between two").as_raw_fd();
+        b.iter(|| {
+            tcp_info(fd, &mut room);
+            let mut cookie = [0_u8; 512];
+            bare(fd, libc::SO_COOKIE, libc::SOL_SOCKET, &mut cookie);
+        });
+    });
+    group.bench_function("watch and into_inner", |b| {
+        b.iter(|| {
+            let watched = of_group.watch(stream.take().expect("between two"));
+            stream = Some(watched.into_inner());
+        });
+    });
+    group.finish();
+}
+
+fn main() {
+    crowd::hold_if_asked();
+    let mut criterion = Criterion::default().configure_from_args();
+    watch(&mut criterion);
+    groups(&mut criterion);
+    sockets(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,227 @@
+//! Connections that come and go by the hundred thousand: nothing is lost, counted twice, or counted
+//! for the wrong socket.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use socket2::{Domain, Socket, Type};
+use tcpinfo::{Group, Monitor, State};
+
+use crate::reader::{Collected, Reader, Series};
+
+/// What the peers of one group's connections counted.
+#[derive(Default)]
+struct Peers {
+    connections: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// One short connection: a request of `size` bytes, a half-close, an answer half as long, the end.
+fn exchange(listener: &TcpListener, group: &Group, peers: &Peers, size: usize) {
+    let bytes = [7; 4_096];
+    let address = listener.local_addr().expect("it is bound");
+    let client = group.watch(TcpStream::connect(address).expect("it listens"));
+    let (mut server, _) = listener.accept().expect("the client connected");
+    (&client).write_all(&bytes[..size]).expect("room for the request");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    let mut request = Vec::with_capacity(size);
+    server.read_to_end(&mut request).expect("the request");
+    server.write_all(&bytes[..size / 2]).expect("room for the answer");
+    drop(server);
+    let mut answer = Vec::with_capacity(size);
+    (&client).read_to_end(&mut answer).expect("the answer");
+    peers.connections.fetch_add(1, Ordering::Relaxed);
+    peers.received.fetch_add(request.len() as u64, Ordering::Relaxed);
+    peers.sent.fetch_add((size / 2) as u64, Ordering::Relaxed);
+}
+
+/// Collects until told to stop, and once more; every counter must stay and never go down.
+fn watch_for_drops(reader: &Reader, done: &AtomicBool) -> Collected {
+    let mut last = Collected::default();
+    loop {
+        let ends = done.load(Ordering::Acquire);
+        let now = reader.collected();
+        for (series, before) in &last.counters {
+            let after = now.counter(series);
+            assert!(after >= *before, "{series} fell from {before} to {after}");
+        }
+        assert!(now.levels.values().all(|level| *level >= 0.0), "{:#?}", now.levels);
+        last = now;
+        if ends {
+            return last;
+        }
+    }
+}
+
+/// Adds up what a delta reader exports until told to stop, and once more.
+fn add_up(reader: &Reader, done: &AtomicBool) -> BTreeMap<Series, f64> {
+    let mut sums: BTreeMap<Series, f64> = BTreeMap::new();
+    loop {
+        let ends = done.load(Ordering::Acquire);
+        for (series, delta) in reader.collected().counters {
+            assert!((0.0..1e9).contains(&delta), "{series} by {delta}");
+            *sums.entry(series).or_default() += delta;
+        }
+        if ends {
+            return sums;
+        }
+    }
+}
+
+fn provider(monitor: &Monitor, temporality: Temporality) -> (Reader, SdkMeterProvider) {
+    let reader = Reader::new(temporality);
+    let provider = SdkMeterProvider::builder().with_reader(reader.clone()).build();
+    monitor.instrument(&provider);
+    (reader, provider)
+}
+
+#[test]
+fn a_hundred_thousand_connections_add_up_to_what_their_peers_counted() {
+    const THREADS: u64 = 8;
+    const EACH: u64 = 12_500;
+    let monitor = Monitor::new();
+    let groups: Vec<Group> =
+        (0..4).map(|number| monitor.group([KeyValue::new("group", number)])).collect();
+    let peers: Vec<Peers> = (0..4).map(|_| Peers::default()).collect();
+    let (cumulative, _one) = provider(&monitor, Temporality::Cumulative);
+    let (delta, _two) = provider(&monitor, Temporality::Delta);
+    let done = AtomicBool::new(false);
+    let (total, sums) = thread::scope(|scope| {
+        let total = scope.spawn(|| watch_for_drops(&cumulative, &done));
+        let sums = scope.spawn(|| add_up(&delta, &done));
+        let sweeps = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                monitor.snapshot();
+            }
+        });
+        let workers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (groups, peers) = (&groups, &peers);
+                scope.spawn(move || {
+                    // An address each: one pair of addresses has not that many ports.
+                    let address = Ipv4Addr::new(127, 0, 0, 1 + thread as u8);
+                    let listener = TcpListener::bind((address, 0)).expect("loopback has ports");
+                    for number in 0..EACH {
+                        let group = ((thread + number) % 4) as usize;
+                        let size = (number * 37 % 4_096) as usize;
+                        exchange(&listener, &groups[group], &peers[group], size);
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("no exchange failed"));
+        done.store(true, Ordering::Release);
+        sweeps.join().expect("no sweep panicked");
+        (total.join().expect("no counter fell"), sums.join().expect("no delta was absurd"))
+    });
+    for (number, peers) in peers.iter().enumerate() {
+        let counter = |name: &str| total.counter(&format!("{name}{{group={number}}}"));
+        let connections = peers.connections.load(Ordering::Relaxed);
+        assert_eq!(connections, THREADS * EACH / 4);
+        assert_eq!(counter("tcp.connection.opened"), connections as f64);
+        assert_eq!(counter("tcp.connection.closed"), connections as f64);
+        assert_eq!(counter("tcp.sent"), peers.received.load(Ordering::Relaxed) as f64);
+        // The peer's FIN counts one, and so do our SYN and FIN.
+        let received = peers.sent.load(Ordering::Relaxed) + connections;
+        assert_eq!(counter("tcp.received"), received as f64);
+        let acked = peers.received.load(Ordering::Relaxed) + 2 * connections;
+        assert_eq!(counter("tcp.acked"), acked as f64);
+    }
+    let live = total.levels.iter().filter(|(name, _)| name.starts_with("tcp.connection.count"));
+    assert!(live.clone().count() >= 4);
+    assert_eq!(live.map(|(_, count)| count).sum::<f64>(), 0.0);
+    assert_eq!(total.level("tcp.monitor.watched{}"), 0.0);
+    assert_eq!(sums.keys().collect::<Vec<_>>(), total.counters.keys().collect::<Vec<_>>());
+    for (series, sum) in &sums {
+        let total = total.counter(series);
+        assert!((sum - total).abs() <= 1e-6 * total.max(1.0), "{series}: {sum} is not {total}");
+    }
+}
+
+#[test]
+fn a_million_reused_descriptors_are_never_mistaken() {
+    const ROUNDS: u32 = 333_334;
+    let monitor = Monitor::new();
+    let fresh = monitor.group([KeyValue::new("kind", "fresh")]);
+    let listeners = monitor.group([KeyValue::new("kind", "listener")]);
+    let done = AtomicBool::new(false);
+    let reused = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let sweeps = scope.spawn(|| {
+            let mut seen = [0_u64; 2];
+            while !done.load(Ordering::Acquire) {
+                let snapshot = monitor.snapshot();
+                for (group, seen) in snapshot.groups.iter().zip(&mut seen) {
+                    *seen += group.live();
+                }
+            }
+            seen
+        });
+        let mut last = -1;
+        for _ in 0..ROUNDS {
+            // Three sockets of different kinds in turn take the same number.
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+            let same = socket.as_raw_fd() == last;
+            reused.fetch_add(u64::from(same), Ordering::Relaxed);
+            drop(fresh.watch(socket));
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+            socket.listen(1).expect("an unbound socket can listen");
+            last = socket.as_raw_fd();
+            drop(listeners.watch(socket));
+            drop(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports"));
+        }
+        done.store(true, Ordering::Release);
+        let seen = sweeps.join().expect("no sweep panicked");
+        assert!(seen.iter().all(|seen| *seen > 0), "the sweeps met {seen:?} sockets");
+    });
+    assert!(reused.load(Ordering::Relaxed) > u64::from(ROUNDS) / 2);
+    let snapshot = monitor.snapshot();
+    assert_eq!(snapshot.monitor.read_errors, []);
+    for (group, state, connections) in [
+        (&snapshot.groups[0], State::Close, u64::from(ROUNDS)),
+        (&snapshot.groups[1], State::Listen, 0),
+    ] {
+        assert_eq!(group.states().collect::<Vec<_>>(), [(state, 0)]);
+        assert_eq!((group.opened, group.closed), (connections, connections));
+    }
+}
+
+#[test]
+fn groups_that_come_and_go_beyond_the_cap_lose_no_byte() {
+    let monitor = Monitor::builder().with_max_groups(2).build();
+    let (cumulative, _one) = provider(&monitor, Temporality::Cumulative);
+    let (delta, _two) = provider(&monitor, Temporality::Delta);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let (peers, mut exported) = (Peers::default(), 0.0);
+    let mut last: BTreeMap<Series, f64> = BTreeMap::new();
+    for round in 0..600_u64 {
+        let group = monitor.group([KeyValue::new("group", (round * round % 11) as i64)]);
+        exchange(&listener, &group, &peers, (round % 900) as usize);
+        drop(group);
+        if round % 7 == 0 {
+            for (series, delta) in delta.collected().counters {
+                assert!((0.0..1e9).contains(&delta), "{series} by {delta}");
+                exported += if series.starts_with("tcp.sent{") { delta } else { 0.0 };
+            }
+        }
+        if round % 5 == 0 {
+            // A series may go, and begin again from zero after it was gone; else it never falls.
+            let now = cumulative.collected().counters;
+            for (series, before) in &last {
+                assert!(now.get(series).is_none_or(|after| after >= before), "{series} fell");
+            }
+            last = now;
+        }
+    }
+    for (series, delta) in delta.collected().counters {
+        exported += if series.starts_with("tcp.sent{") { delta } else { 0.0 };
+    }
+    assert_eq!(exported, peers.received.load(Ordering::Relaxed) as f64);
+}

@@ -1,0 +1,176 @@
+//! Two receivers of OTLP metrics, over HTTP and over gRPC, that hand on what was pushed.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use prost::Message;
+use tokio::runtime::{Builder, Runtime};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, async_trait};
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a receiver over HTTP answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Accept,
+    /// Status 503.
+    Refuse,
+    /// Not at all, until it is told something else.
+    Hold,
+}
+
+/// One request.
+pub(crate) struct Push {
+    /// Names are in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) request: ExportMetricsServiceRequest,
+}
+
+pub(crate) struct Receiver {
+    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
+    pub(crate) endpoint: String,
+    pushes: mpsc::Receiver<Push>,
+    answer: Arc<(Mutex<Answer>, Condvar)>,
+    runtime: Option<Runtime>,
+}
+
+impl Receiver {
+    pub(crate) fn http() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+        Self::http_on(listener, Answer::Accept)
+    }
+
+    pub(crate) fn http_on(listener: TcpListener, answer: Answer) -> Self {
+        let address = listener.local_addr().expect("it is bound");
+        let answer = Arc::new((Mutex::new(answer), Condvar::new()));
+        let (sender, pushes) = mpsc::channel();
+        let gate = Arc::clone(&answer);
+        // It ends with the process; nobody connects to it for longer than its test takes.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (gate, sender) = (Arc::clone(&gate), sender.clone());
+                thread::spawn(move || serve(stream?, &gate, &sender));
+            }
+        });
+        Self { endpoint: format!("http://{address}"), pushes, answer, runtime: None }
+    }
+
+    pub(crate) fn grpc() -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("threads can be started");
+        let (sender, pushes) = mpsc::channel();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let listener = listener.expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let service = MetricsServiceServer::new(Service(Mutex::new(sender)));
+        let server = Server::builder().add_service(service);
+        runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let answer = Arc::new((Mutex::new(Answer::Accept), Condvar::new()));
+        Self { endpoint: format!("http://{address}"), pushes, answer, runtime: Some(runtime) }
+    }
+
+    /// The runtime that an exporter over gRPC can be built in.
+    pub(crate) fn runtime(&self) -> Option<&Runtime> {
+        self.runtime.as_ref()
+    }
+
+    pub(crate) fn answer(&self, answer: Answer) {
+        *self.answer.0.lock().expect("nobody panics with it") = answer;
+        self.answer.1.notify_all();
+    }
+
+    /// The next push.
+    #[track_caller]
+    pub(crate) fn next(&self) -> Push {
+        self.pushes.recv_timeout(PATIENCE).expect("something is pushed in time")
+    }
+
+    /// What was pushed until now and not yet taken.
+    pub(crate) fn so_far(&self) -> Vec<Push> {
+        self.pushes.try_iter().collect()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.answer(Answer::Accept);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Answers the requests of one connection until the client closes it.
+fn serve(
+    mut stream: TcpStream,
+    gate: &(Mutex<Answer>, Condvar),
+    sender: &Sender<Push>,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        assert_eq!(lines[0].trim(), "POST /v1/metrics HTTP/1.1");
+        let headers = lines[1..].iter().filter_map(|line| line.split_once(':'));
+        let headers: BTreeMap<_, _> = headers
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        assert_eq!(headers["content-type"], "application/x-protobuf");
+        let length = headers["content-length"].parse().expect("it is a number");
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let request = ExportMetricsServiceRequest::decode(&*body).expect("it is OTLP");
+        // A test that has ended wants nothing more.
+        let _ = sender.send(Push { headers, request });
+
+        let answer = gate.0.lock().expect("nobody panics with it");
+        let held = |answer: &mut Answer| *answer == Answer::Hold;
+        let answer = *gate.1.wait_while(answer, held).expect("nobody panics with it");
+        let status = if answer == Answer::Accept { "200 OK" } else { "503 Service Unavailable" };
+        let kind = "Content-Type: application/x-protobuf";
+        write!(stream, "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: 0\r\n\r\n")?;
+    }
+}
+
+struct Service(Mutex<Sender<Push>>);
+
+#[async_trait]
+impl MetricsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        let headers = metadata.into_headers();
+        let headers = headers.iter().map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        let push = Push { headers: headers.collect(), request };
+        let _ = self.0.lock().expect("nobody panics with it").send(push);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}

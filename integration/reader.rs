@@ -1,0 +1,133 @@
+//! A reader that collects when a test says so, and what it collected by name and attributes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::{
+    AggregatedMetrics, HistogramDataPoint, MetricData, ResourceMetrics,
+};
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{
+    InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
+};
+
+/// A handle on a reader that a provider owns.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader(Arc<ManualReader>);
+
+impl Reader {
+    pub(crate) fn new(temporality: Temporality) -> Self {
+        Self(Arc::new(ManualReader::builder().with_temporality(temporality).build()))
+    }
+
+    /// A provider with one cumulative reader.
+    pub(crate) fn with_provider() -> (Self, SdkMeterProvider) {
+        let reader = Self::new(Temporality::Cumulative);
+        let provider = SdkMeterProvider::builder().with_reader(reader.clone()).build();
+        (reader, provider)
+    }
+
+    pub(crate) fn collected(&self) -> Collected {
+        let mut metrics = ResourceMetrics::default();
+        self.0.collect(&mut metrics).expect("the provider is not shut down");
+        Collected::of(&metrics)
+    }
+}
+
+impl MetricReader for Reader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(metrics)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}
+
+/// One point's name and attributes, as `tcp.sent{group=a}`.
+pub(crate) type Series = String;
+
+/// What one collection exported.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// Counters.
+    pub(crate) counters: BTreeMap<Series, f64>,
+    /// Up-downs and gauges.
+    pub(crate) levels: BTreeMap<Series, f64>,
+    /// Counts of histograms.
+    pub(crate) histograms: BTreeMap<Series, u64>,
+}
+
+impl Collected {
+    fn of(metrics: &ResourceMetrics) -> Self {
+        let mut collected = Self::default();
+        for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+            match metric.data() {
+                AggregatedMetrics::F64(data) => collected.add(metric.name(), data, |v| v),
+                AggregatedMetrics::U64(data) => collected.add(metric.name(), data, |v| v as f64),
+                AggregatedMetrics::I64(data) => collected.add(metric.name(), data, |v| v as f64),
+            }
+        }
+        collected
+    }
+
+    fn add<T: Copy>(&mut self, name: &str, data: &MetricData<T>, number: impl Fn(T) -> f64) {
+        match data {
+            MetricData::Sum(sum) => {
+                let all = if sum.is_monotonic() { &mut self.counters } else { &mut self.levels };
+                for point in sum.data_points() {
+                    all.insert(series(name, point.attributes()), number(point.value()));
+                }
+            }
+            MetricData::Gauge(gauge) => {
+                for point in gauge.data_points() {
+                    let series = series(name, point.attributes());
+                    self.levels.insert(series, number(point.value()));
+                }
+            }
+            MetricData::Histogram(histogram) => {
+                for point in histogram.data_points() {
+                    let series = series(name, HistogramDataPoint::attributes(point));
+                    self.histograms.insert(series, point.count());
+                }
+            }
+            MetricData::ExponentialHistogram(_) => panic!("{name} is exponential"),
+        }
+    }
+
+    pub(crate) fn counter(&self, series: &str) -> f64 {
+        *self.counters.get(series).unwrap_or_else(|| panic!("no counter {series} in {self:#?}"))
+    }
+
+    pub(crate) fn level(&self, series: &str) -> f64 {
+        *self.levels.get(series).unwrap_or_else(|| panic!("no level {series} in {self:#?}"))
+    }
+
+    /// Every series name without attributes.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        let all = self.counters.keys().chain(self.levels.keys()).chain(self.histograms.keys());
+        all.map(|series| series.split('{').next().unwrap_or(series)).collect()
+    }
+}
+
+fn series<'a>(name: &str, attributes: impl Iterator<Item = &'a KeyValue>) -> Series {
+    let mut all: Vec<String> =
+        attributes.map(|kv| format!("{}={}", kv.key.as_str(), kv.value)).collect();
+    all.sort();
+    format!("{name}{{{}}}", all.join(","))
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs every test, those too that need other programs, after installing what is missing of these.
+#
+# Plain `cargo test` runs all tests that need nothing installed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Debian keeps tc, sysctl and modprobe where only root looks.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+die() {
+    printf 'integration/test.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif ! command -v sudo >/dev/null; then
+        die "needs root, or sudo, for: $*"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes "$@" </dev/null
+}
+
+# need PACKAGE... -- COMMAND...: the packages are missing where the command fails.
+missing=()
+need() {
+    local packages=()
+    while [ "$1" != -- ]; do
+        packages+=("$1")
+        shift
+    done
+    shift
+    "$@" >/dev/null 2>&1 </dev/null || missing+=("${packages[@]}")
+}
+
+command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need gcc libc6-dev -- cc --version
+need iproute2 -- ss --version
+need iproute2 -- tc -V
+has_bbr() {
+    grep -qw bbr /proc/sys/net/ipv4/tcp_available_congestion_control
+}
+has_bbr || need kmod -- modprobe --version
+need prometheus -- promtool --version
+# Debian's own Python: another one, first in PATH, does not see Debian's modules.
+need python3-prometheus-client -- /usr/bin/python3 -c 'import prometheus_client'
+need util-linux -- unshare --version
+# `wrk -v` says its version and fails.
+need wrk -- command -v wrk
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    command -v apt-get >/dev/null ||
+        die "needs these packages of Debian, and there is no apt-get to install them: ${missing[*]}"
+    echo "Installing: ${missing[*]}"
+    apt update
+    apt install --no-install-recommends "${missing[@]}"
+    if [[ " ${missing[*]} " == *' prometheus '* ]]; then
+        # Its programs are wanted, not its service.
+        as_root systemctl disable --now prometheus >/dev/null 2>&1 || true
+    fi
+fi
+
+has_bbr || as_root modprobe tcp_bbr || echo 'This kernel has no tcp_bbr: the tests of BBR will fail.' >&2
+if [ "$(id -u)" != 0 ]; then
+    file=/proc/sys/net/ipv4/tcp_allowed_congestion_control
+    allowed=$(cat "$file")
+    allow() {
+        as_root tee "$file" <<<"$1" >/dev/null
+    }
+    if ! grep -qw bbr <<<"$allowed"; then
+        trap 'allow "$allowed"' EXIT
+        allow "$allowed bbr"
+    fi
+fi
+
+# No target is chosen, so that the examples are built too, which some tests run, and the examples of
+# the documentation are tested: none of these is marked `ignore` (a tidy test), so including the
+# ignored ones is right for them as well. `--show-output` shows what a test says it had to leave out.
+for features in --all-features --no-default-features; do
+    echo
+    echo "cargo test $features"
+    cargo test --no-fail-fast "$features" -- --include-ignored --show-output </dev/null
+done

@@ -1,0 +1,297 @@
+//! Attribute sets: built once, sorted, without duplicates, shared by everything that reports them.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::{Arc, LazyLock};
+
+use opentelemetry::{Key, KeyValue, Value};
+
+use crate::info::{FIELDS, Field, TcpInfo, Value as Reported};
+use crate::read;
+use crate::state::State;
+
+/// Attribute keys that the metrics themselves set.
+pub(crate) mod key {
+    pub(crate) const CONNECTION_STATE: &str = "network.connection.state";
+    pub(crate) const LIMITED_BY: &str = "tcp.limited_by";
+    pub(crate) const OVERFLOW: &str = "otel.metric.overflow";
+    pub(crate) const COOKIE: &str = "tcp.socket.cookie";
+    pub(crate) const PEER_ADDRESS: &str = "network.peer.address";
+    pub(crate) const PEER_PORT: &str = "network.peer.port";
+    pub(crate) const LOCAL_ADDRESS: &str = "network.local.address";
+    pub(crate) const LOCAL_PORT: &str = "network.local.port";
+
+    /// Before the name of a field, on spans and log records.
+    pub(crate) const FIELD: &str = "tcp.";
+
+    /// Keys that would break a sum if a program could set them.
+    pub(crate) const RESERVED: [&str; 3] = [CONNECTION_STATE, LIMITED_BY, OVERFLOW];
+}
+
+/// A set of attributes: sorted by key, one value a key, cheap to clone and to compare.
+///
+/// Of a key given twice the last value counts, as in OpenTelemetry. The keys that the metrics set
+/// themselves (`network.connection.state`, `tcp.limited_by`, `otel.metric.overflow`) are left out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attributes(Arc<[KeyValue]>);
+
+impl Attributes {
+    pub(crate) fn new(attributes: impl IntoIterator<Item = KeyValue>) -> Self {
+        let free = |kv: &KeyValue| !key::RESERVED.contains(&kv.key.as_str());
+        Self(sorted(attributes.into_iter().filter(free)).into())
+    }
+
+    /// The one set that everything beyond a cap is folded into.
+    pub(crate) fn overflow() -> Self {
+        Self([KeyValue::new(key::OVERFLOW, true)].into())
+    }
+
+    /// The attributes in order.
+    pub fn as_slice(&self) -> &[KeyValue] {
+        &self.0
+    }
+
+    /// The set with some more attributes, which win over equal keys.
+    pub(crate) fn with(&self, more: impl IntoIterator<Item = KeyValue>) -> Self {
+        Self(sorted(self.0.iter().cloned().chain(more)).into())
+    }
+}
+
+fn sorted(attributes: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    let mut sorted: Vec<KeyValue> = attributes.into_iter().collect();
+    // Stable, and then the last of equal keys stays.
+    sorted.sort_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
+    sorted.reverse();
+    sorted.dedup_by(|a, b| a.key == b.key);
+    sorted.reverse();
+    sorted
+}
+
+impl Hash for Attributes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|kv| (kv.key.as_str(), &kv.value))).finish()
+    }
+}
+
+impl TcpInfo {
+    /// The present fields as attributes for a span or a log record: `tcp.rtt`, in the field's unit.
+    ///
+    /// Times are seconds, enumerations and options text. Choose by key: a span of every field is
+    /// seventy attributes.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let info = tcpinfo::read(&stream)?;
+    /// let few = ["tcp.rtt", "tcp.total_retrans"];
+    /// let attributes: Vec<_> =
+    ///     info.attributes().filter(|attribute| few.contains(&attribute.key.as_str())).collect();
+    /// assert_eq!(attributes.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attributes(&self) -> impl Iterator<Item = KeyValue> {
+        static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+            let full =
+                |field: &Field| Key::from(Arc::<str>::from([key::FIELD, field.name].concat()));
+            FIELDS.iter().map(full).collect()
+        });
+        FIELDS.iter().zip(KEYS.iter()).filter_map(|(field, key)| {
+            let value = match self.get(field)? {
+                Reported::Integer(integer) => match i64::try_from(integer) {
+                    Ok(integer) => Value::I64(integer),
+                    Err(_) => Value::F64(integer as f64),
+                },
+                Reported::Duration(time) => Value::F64(time.as_secs_f64()),
+                Reported::Flag(flag) => Value::Bool(flag),
+                other => Value::from(other.to_string()),
+            };
+            Some(KeyValue::new(key.clone(), value))
+        })
+    }
+}
+
+/// A map from key to value.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Attributes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for kv in self.0.iter() {
+            match &kv.value {
+                Value::Bool(value) => map.serialize_entry(kv.key.as_str(), value)?,
+                Value::I64(value) => map.serialize_entry(kv.key.as_str(), value)?,
+                Value::F64(value) => map.serialize_entry(kv.key.as_str(), value)?,
+                other => map.serialize_entry(kv.key.as_str(), &other.to_string())?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// What tells one `tcp.socket.*` series from another, beside the program's own attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// Nothing. Sockets with equal attributes share a series: counters are summed, gauges are
+    /// left out while there is more than one.
+    None,
+    /// The socket's cookie, `tcp.socket.cookie`: a number no other socket of this boot has.
+    #[default]
+    Cookie,
+    /// The cookie, and the addresses as chosen. Addresses of people are personal data. A socket
+    /// that is still connecting is not shown before its peer is known.
+    Addresses(Addresses),
+}
+
+impl Identity {
+    /// The attributes of one socket; `None` while its peer is not known yet.
+    pub(crate) fn attributes(
+        self,
+        fd: RawFd,
+        cookie: Option<u64>,
+        state: State,
+    ) -> Option<Vec<KeyValue>> {
+        match self {
+            Self::None => Some(Vec::new()),
+            Self::Cookie => Some(cookie_attribute(cookie)),
+            Self::Addresses(addresses) => {
+                let mut attributes = cookie_attribute(cookie);
+                match read::peer_of(fd) {
+                    Some(peer) => attributes.extend(addresses.peer_attributes(peer)),
+                    // Nobody will ever be at the other side.
+                    None if matches!(state, State::Listen | State::Close) => {}
+                    None => return None,
+                }
+                if addresses.local {
+                    let local = read::local_of(fd);
+                    attributes.extend(local.into_iter().flat_map(local_attributes));
+                }
+                Some(attributes)
+            }
+        }
+    }
+
+    /// The same with the cookie in any case.
+    pub(crate) fn always(self, fd: RawFd, cookie: u64, state: State) -> Option<Vec<KeyValue>> {
+        let identity = if self == Self::None { Self::Cookie } else { self };
+        identity.attributes(fd, Some(cookie), state)
+    }
+}
+
+fn cookie_attribute(cookie: Option<u64>) -> Vec<KeyValue> {
+    let cookie = cookie.and_then(|cookie| i64::try_from(cookie).ok());
+    cookie.into_iter().map(|cookie| KeyValue::new(key::COOKIE, cookie)).collect()
+}
+
+fn local_attributes(local: SocketAddr) -> Vec<KeyValue> {
+    address(key::LOCAL_ADDRESS, key::LOCAL_PORT, local)
+}
+
+/// Which addresses identify a socket, and how much of them.
+///
+/// ```
+/// use tcpinfo::{Addresses, Identity};
+///
+/// let full = Identity::Addresses(Addresses::peer());
+/// let network = Identity::Addresses(Addresses::peer().with_prefix(24, 48));
+/// # assert_ne!(full, network);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    local: bool,
+    /// Leading bits kept of an IPv4 and an IPv6 address.
+    prefix: Option<(u8, u8)>,
+}
+
+impl Addresses {
+    /// `network.peer.address` and `network.peer.port`, whole.
+    pub const fn peer() -> Self {
+        Self { local: false, prefix: None }
+    }
+
+    /// Adds `network.local.address` and `network.local.port`.
+    pub const fn with_local(self) -> Self {
+        Self { local: true, ..self }
+    }
+
+    /// Keeps the leading bits of the peer's address, as `192.0.2.0/24`, and leaves out its port.
+    pub const fn with_prefix(self, ipv4: u8, ipv6: u8) -> Self {
+        Self { prefix: Some((ipv4, ipv6)), ..self }
+    }
+
+    pub(crate) fn peer_attributes(&self, peer: SocketAddr) -> Vec<KeyValue> {
+        match self.prefix {
+            None => address(key::PEER_ADDRESS, key::PEER_PORT, peer),
+            Some((ipv4, ipv6)) => {
+                let network = network(peer.ip().to_canonical(), ipv4, ipv6);
+                vec![KeyValue::new(key::PEER_ADDRESS, network)]
+            }
+        }
+    }
+}
+
+fn address(name: &'static str, port: &'static str, address: SocketAddr) -> Vec<KeyValue> {
+    let ip: Arc<str> = address.ip().to_canonical().to_string().into();
+    vec![KeyValue::new(name, ip), KeyValue::new(port, i64::from(address.port()))]
+}
+
+fn network(address: IpAddr, ipv4: u8, ipv6: u8) -> Arc<str> {
+    let text = match address {
+        IpAddr::V4(v4) => {
+            let bits = ipv4.min(32);
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or_default();
+            format!("{}/{bits}", std::net::Ipv4Addr::from_bits(v4.to_bits() & mask))
+        }
+        IpAddr::V6(v6) => {
+            let bits = ipv6.min(128);
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or_default();
+            format!("{}/{bits}", std::net::Ipv6Addr::from_bits(v6.to_bits() & mask))
+        }
+    };
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_duplicates_do_not_make_another_set() {
+        let one = Attributes::new([KeyValue::new("b", 2), KeyValue::new("a", 1)]);
+        let two =
+            Attributes::new([KeyValue::new("a", 0), KeyValue::new("b", 2), KeyValue::new("a", 1)]);
+        assert_eq!(one, two);
+        assert_eq!(format!("{one:?}"), r#"{"a": I64(1), "b": I64(2)}"#);
+    }
+
+    #[test]
+    fn keys_of_the_metrics_cannot_be_set() {
+        let taken = key::RESERVED.map(|name| KeyValue::new(name, "mine"));
+        assert_eq!(Attributes::new(taken), Attributes::new([]));
+    }
+
+    #[test]
+    fn addresses_can_be_cut_to_a_prefix() {
+        let prefix = |ipv4, ipv6, peer: &str| {
+            let peer = peer.parse().expect("an address");
+            Addresses::peer().with_prefix(ipv4, ipv6).peer_attributes(peer)
+        };
+        let expected = |text: &'static str| vec![KeyValue::new(key::PEER_ADDRESS, text)];
+        assert_eq!(prefix(24, 48, "192.0.2.77:5000"), expected("192.0.2.0/24"));
+        assert_eq!(prefix(24, 48, "[::ffff:192.0.2.77]:5000"), expected("192.0.2.0/24"));
+        assert_eq!(prefix(24, 48, "[2001:db8:1:2::9]:5000"), expected("2001:db8:1::/48"));
+        assert_eq!(prefix(0, 0, "192.0.2.77:5000"), expected("0.0.0.0/0"));
+        assert_eq!(prefix(99, 0, "192.0.2.77:5000"), expected("192.0.2.77/32"));
+        assert_eq!(prefix(0, 0, "[2001:db8::1]:5000"), expected("::/0"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What a sweep produced: plain data, for instruments and for programs without any SDK.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::attributes::Attributes;
+use super::counters::{Totals, total_of};
+use super::sample::Sample;
+use super::set::{Labels, STATES, UP_DOWNS};
+use crate::info::{Field, Kind, TcpInfo, Value};
+use crate::state::State;
+
+/// What one sweep found: every group, every socket reported one by one, and the monitor itself.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// When the sweep began.
+    pub at: SystemTime,
+    /// The groups, closed sockets included, in the order of their attributes' text.
+    pub groups: Vec<GroupSnapshot>,
+    /// The sockets, or sets of sockets, with series of their own.
+    pub sockets: Vec<SocketSnapshot>,
+    /// The monitor itself.
+    pub monitor: MonitorSnapshot,
+}
+
+/// The totals of one group.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GroupSnapshot {
+    /// Connections seen so far; listeners do not count.
+    pub opened: u64,
+    /// Connections of those that are no longer watched.
+    pub closed: u64,
+    /// Samples of live connections, a fair choice above the monitor's cap.
+    pub samples: Vec<Sample>,
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) sums: Sums,
+    pub(crate) states: [u64; STATES],
+    pub(crate) states_seen: u16,
+}
+
+/// Counters and up-downs of a set or a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums {
+    pub(crate) totals: Totals,
+    pub(crate) seen: u64,
+    pub(crate) up_downs: [u64; UP_DOWNS],
+    pub(crate) up_downs_seen: u64,
+}
+
+impl Sums {
+    fn get(&self, field: &Field) -> Option<Value> {
+        match field.kind {
+            Kind::Counter => total_of(field, &self.totals, self.seen),
+            Kind::UpDown => {
+                let seen = self.up_downs_seen >> field.rank & 1 != 0;
+                seen.then(|| field.measure(self.up_downs[field.rank]))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl GroupSnapshot {
+    /// The group's attributes.
+    pub fn attributes(&self) -> &Attributes {
+        &self.labels.plain
+    }
+
+    /// A counter over all sockets the group ever held, or an up-down over the live ones; `None`
+    /// where no socket reported the field, and for other kinds of field.
+    pub fn get(&self, field: &Field) -> Option<Value> {
+        self.sums.get(field)
+    }
+
+    /// Live sockets by state, for every state seen so far. Unknown states count as one.
+    pub fn states(&self) -> impl Iterator<Item = (State, u64)> {
+        self.state_ranks().map(|(rank, count)| (State::from(rank as u8), count))
+    }
+
+    pub(crate) fn state_ranks(&self) -> impl Iterator<Item = (usize, u64)> {
+        let seen = |rank: &usize| self.states_seen >> rank & 1 != 0;
+        (0..STATES).filter(seen).map(|rank| (rank, self.states[rank]))
+    }
+
+    /// Live sockets, listeners included.
+    pub fn live(&self) -> u64 {
+        self.states.iter().sum()
+    }
+}
+
+/// One socket, or the sockets that share a series.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SocketSnapshot {
+    /// What the kernel said; `None` where the read failed, or for several sockets together.
+    pub info: Option<TcpInfo>,
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) sums: Sums,
+}
+
+impl SocketSnapshot {
+    /// The attributes that tell the series from others.
+    pub fn attributes(&self) -> &Attributes {
+        &self.labels.plain
+    }
+
+    /// A field as the series reports it: counters since the socket is watched, widened; all else as
+    /// the kernel said it.
+    pub fn get(&self, field: &Field) -> Option<Value> {
+        match field.kind {
+            Kind::Counter | Kind::UpDown => self.sums.get(field),
+            _ => self.info.as_ref()?.get(field),
+        }
+    }
+}
+
+/// What the monitor says of itself.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct MonitorSnapshot {
+    /// Sockets watched now.
+    pub watched: u64,
+    /// How long the sweep took.
+    pub sweep_duration: Duration,
+    /// Kernel reads since the monitor was made, those at close included.
+    pub reads: u64,
+    /// Failed reads since the monitor was made, by `error.type`.
+    pub read_errors: Vec<(&'static str, u64)>,
+    /// Sockets since the monitor was made that a cap folded into an overflow set.
+    pub folded: u64,
+}
+
+#[cfg(feature = "serde")]
+mod json {
+    use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+
+    use super::*;
+    use crate::info::{self, FIELDS};
+
+    impl Serialize for Snapshot {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut all = serializer.serialize_struct("Snapshot", 4)?;
+            all.serialize_field("at", &self.at)?;
+            all.serialize_field("groups", &self.groups)?;
+            all.serialize_field("sockets", &self.sockets)?;
+            all.serialize_field("monitor", &self.monitor)?;
+            all.end()
+        }
+    }
+
+    /// Fields of some kinds as a map from name to value.
+    struct Fields<'a, T>(&'a T, fn(&T, &Field) -> Option<Value>);
+
+    impl<T> Serialize for Fields<'_, T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let present = FIELDS.iter().filter_map(|field| Some((field, (self.1)(self.0, field)?)));
+            serializer.collect_map(present.map(|(field, value)| (field.name, value)))
+        }
+    }
+
+    /// Live sockets by the text of their state.
+    struct States<'a>(&'a GroupSnapshot);
+
+    impl Serialize for States<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for (state, count) in self.0.states() {
+                map.serialize_entry(state.text().unwrap_or("unknown"), &count)?;
+            }
+            map.end()
+        }
+    }
+
+    impl Serialize for GroupSnapshot {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut group = serializer.serialize_struct("GroupSnapshot", 6)?;
+            group.serialize_field("attributes", self.attributes())?;
+            group.serialize_field("opened", &self.opened)?;
+            group.serialize_field("closed", &self.closed)?;
+            group.serialize_field("states", &States(self))?;
+            group.serialize_field("fields", &Fields(self, Self::get))?;
+            group.serialize_field("samples", &self.samples)?;
+            group.end()
+        }
+    }
+
+    impl Serialize for SocketSnapshot {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut socket = serializer.serialize_struct("SocketSnapshot", 2)?;
+            socket.serialize_field("attributes", self.attributes())?;
+            socket.serialize_field("fields", &Fields(self, Self::get))?;
+            socket.end()
+        }
+    }
+
+    impl Serialize for Sample {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for field in info::rows(Kind::Distribution) {
+                if let Some(value) = self.get(field) {
+                    map.serialize_entry(field.name, &value)?;
+                }
+            }
+            if let Some(delay) = self.queueing_delay {
+                map.serialize_entry("queueing_delay", &delay)?;
+            }
+            map.end()
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The instruments: the only file that knows metric names. One sweep per collection feeds them all.
+
+mod histograms;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
+use opentelemetry::{InstrumentationScope, KeyValue};
+
+use self::histograms::Histograms;
+use crate::info::{FIELDS, Field, Kind, Value};
+use crate::monitor::{Monitor, Shared, Snapshot};
+
+/// Name of the instrumentation scope.
+const SCOPE: &str = env!("CARGO_PKG_NAME");
+const GROUPS: &str = "tcp";
+const SOCKETS: &str = "tcp.socket";
+
+impl Monitor {
+    /// Creates the instruments on a provider: `tcp.*` for groups, `tcp.socket.*` for sockets
+    /// watched one by one, `tcp.monitor.*` for the monitor itself.
+    ///
+    /// Every collection reads every watched socket once, and all instruments report that one sweep.
+    /// Call it once for each provider, and give each exporter a provider of its own: the SDK shows
+    /// one reader's observations to the other readers of the same provider, and counts the samples
+    /// of histograms once for each. A second call on one provider sweeps twice and doubles the
+    /// samples of histograms; everything else stays as it is.
+    ///
+    /// The instruments do not keep the monitor alive, and fall silent when it is gone. They never
+    /// panic and never wait for [`watch`](Self::watch) or for the end of a watched socket.
+    pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
+        let scope =
+            InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build();
+        let meter = provider.meter_with_scope(scope);
+        let choose = &self.shared.config.fields;
+        let metrics = metrics(choose);
+        let registration = Arc::new(Registration {
+            shared: Arc::downgrade(&self.shared),
+            number: self.shared.register(),
+            last: metrics.len() - 1,
+            cycles: Mutex::new(HashMap::new()),
+            histograms: Histograms::new(&meter, choose),
+            errors: Mutex::new(BTreeMap::new()),
+        });
+        for (index, metric) in metrics.into_iter().enumerate() {
+            metric.create(&meter, index, &registration);
+        }
+    }
+}
+
+/// What a metric reports of a snapshot.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A field of every group.
+    Group(&'static Field),
+    /// The parts of a shared metric, of every group.
+    GroupParts,
+    /// Connections by state.
+    States,
+    Opened,
+    Closed,
+    /// A field of every socket reported by itself.
+    Socket(&'static Field),
+    SocketParts,
+    Watched,
+    ReadErrors,
+    Folded,
+}
+
+/// One observable instrument.
+struct Metric {
+    name: String,
+    description: &'static str,
+    unit: &'static str,
+    kind: Kind,
+    is_time: bool,
+    source: Source,
+}
+
+impl Metric {
+    fn of_field(family: &str, field: &'static Field, stem: &str, source: Source) -> Self {
+        Self {
+            name: format!("{family}.{stem}"),
+            description: field.description,
+            unit: field.unit,
+            kind: field.kind,
+            is_time: field.is_time(),
+            source,
+        }
+    }
+
+    fn own(
+        name: &str,
+        description: &'static str,
+        unit: &'static str,
+        kind: Kind,
+        source: Source,
+    ) -> Self {
+        Self { name: format!("{GROUPS}.{name}"), description, unit, kind, is_time: false, source }
+    }
+
+    /// Creates the instrument with a callback that observes what its source says.
+    fn create(self, meter: &Meter, index: usize, registration: &Arc<Registration>) {
+        let Self { name, description, unit, kind, is_time, source } = self;
+        let registration = Arc::clone(registration);
+        macro_rules! build {
+            ($builder:ident, $number:expr) => {{
+                let callback = move |observer: &dyn AsyncInstrument<_>| {
+                    registration.observe(index, source, |value, attributes| {
+                        observer.observe($number(value), attributes);
+                    });
+                };
+                let builder = meter.$builder(name).with_description(description);
+                builder.with_unit(unit).with_callback(callback).build();
+            }};
+        }
+        let seconds = |value: Value| value.as_f64().unwrap_or(f64::NAN);
+        match (kind, is_time) {
+            (Kind::Counter, true) => build!(f64_observable_counter, seconds),
+            (Kind::Counter, false) => build!(u64_observable_counter, integer),
+            (Kind::UpDown, _) => {
+                build!(i64_observable_up_down_counter, |value| integer(value) as i64)
+            }
+            (_, true) => build!(f64_observable_gauge, seconds),
+            (_, false) => build!(u64_observable_gauge, integer),
+        }
+    }
+}
+
+/// The integer of a value; a time is none, and no instrument asks it to be.
+fn integer(value: Value) -> u64 {
+    match value {
+        Value::Integer(integer) => integer,
+        other => unreachable!("{other} is not reported as an integer"),
+    }
+}
+
+/// Every observable metric, in the order in which the SDK will call back.
+fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    let state = FIELDS.iter().find(|field| field.name == "state").filter(|field| choose(field));
+    metrics.extend(state.map(|_| {
+        let text = "Connections by state, listeners included.";
+        Metric::own("connection.count", text, "{connection}", Kind::UpDown, Source::States)
+    }));
+    let connections =
+        |name, text, source| Metric::own(name, text, "{connection}", Kind::Counter, source);
+    metrics.push(connections("connection.opened", "Connections seen.", Source::Opened));
+    let closed = "Connections that are no longer watched.";
+    metrics.push(connections("connection.closed", closed, Source::Closed));
+    let summed = |field: &&Field| matches!(field.kind, Kind::Counter | Kind::UpDown);
+    for (field, stem, whole) in exported(choose).filter(|(field, _, _)| summed(field)) {
+        let source = if whole { Source::GroupParts } else { Source::Group(field) };
+        metrics.push(Metric::of_field(GROUPS, field, stem, source));
+    }
+    for (field, stem, whole) in exported(choose) {
+        let source = if whole { Source::SocketParts } else { Source::Socket(field) };
+        metrics.push(Metric::of_field(SOCKETS, field, stem, source));
+    }
+    let watched = "Sockets watched.";
+    metrics.push(Metric::own(
+        "monitor.watched",
+        watched,
+        "{socket}",
+        Kind::UpDown,
+        Source::Watched,
+    ));
+    let errors = "Failed reads of watched sockets.";
+    metrics.push(Metric::own(
+        "monitor.read.errors",
+        errors,
+        "{error}",
+        Kind::Counter,
+        Source::ReadErrors,
+    ));
+    let folded = "Sockets folded into an overflow set by a cap.";
+    metrics.push(Metric::own("monitor.folded", folded, "{socket}", Kind::Counter, Source::Folded));
+    metrics
+}
+
+/// Rows with a metric of their own, and once for a shared metric the row that is the whole.
+fn exported(
+    choose: &dyn Fn(&Field) -> bool,
+) -> impl Iterator<Item = (&'static Field, &'static str, bool)> {
+    let mut whole = None;
+    FIELDS.iter().filter(move |field| choose(field)).filter_map(move |field| {
+        let stem = field.stem?;
+        let shared = field.part.is_some();
+        if shared && whole.replace(stem) == Some(stem) {
+            return None;
+        }
+        Some((field, stem, shared))
+    })
+}
+
+/// The parts of the shared metric: the first row is the whole, and its own part is what the others
+/// leave of it.
+fn parts(get: impl Fn(&Field) -> Option<Value>, mut emit: impl FnMut(usize, Value)) {
+    let mut fields = FIELDS.iter().filter(|field| field.part.is_some()).map(&get);
+    let Some(Some(Value::Duration(mut rest))) = fields.next() else { return };
+    for (rank, part) in fields.enumerate() {
+        let Some(Value::Duration(part)) = part else { continue };
+        rest = rest.saturating_sub(part);
+        emit(rank + 1, Value::Duration(part));
+    }
+    emit(0, Value::Duration(rest));
+}
+
+/// One call of [`Monitor::instrument`]. The provider's callbacks own it.
+struct Registration {
+    shared: Weak<Shared>,
+    /// Its number among those who collect from the same monitor.
+    number: usize,
+    /// Index of the last instrument.
+    last: usize,
+    /// Where each collecting thread is, and the snapshot it works on.
+    cycles: Mutex<HashMap<ThreadId, Cycle>>,
+    histograms: Histograms,
+    /// Attributes of the errors met so far, each built once.
+    errors: Mutex<BTreeMap<&'static str, [KeyValue; 1]>>,
+}
+
+/// One collection under way on one thread.
+struct Cycle {
+    /// Index of the instrument that was asked last.
+    index: usize,
+    snapshot: Arc<Snapshot>,
+    since: Instant,
+}
+
+/// A collection that has not come to its last instrument by then never will: a view dropped that.
+const STALE: Duration = Duration::from_secs(60);
+
+impl Registration {
+    /// Observes one metric. Whatever goes wrong stays here: a panic would poison the pipeline.
+    fn observe(&self, index: usize, source: Source, emit: impl FnMut(Value, &[KeyValue])) {
+        let observed = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(snapshot) = self.snapshot(index) {
+                self.report(&snapshot, source, emit);
+            }
+        }));
+        drop(observed);
+    }
+
+    /// The snapshot of the collection that is under way on this thread. The SDK asks the
+    /// instruments of one collection in order: an index that does not increase means that a new one
+    /// began.
+    fn snapshot(&self, index: usize) -> Option<Arc<Snapshot>> {
+        let shared = self.shared.upgrade()?;
+        let thread = thread::current().id();
+        let current = {
+            let mut cycles = self.cycles.lock().unwrap_or_else(PoisonError::into_inner);
+            let cycle = cycles.get_mut(&thread).filter(|cycle| cycle.index < index);
+            let current = cycle.map(|cycle| {
+                cycle.index = index;
+                Arc::clone(&cycle.snapshot)
+            });
+            if index == self.last {
+                cycles.remove(&thread);
+            }
+            current
+        };
+        if current.is_some() {
+            return current;
+        }
+        // No lock is held here: another thread's collection goes on meanwhile.
+        let swept = shared.sweep(Some(self.number));
+        self.histograms.record(&swept.snapshot, &swept.ended);
+        let snapshot = swept.snapshot;
+        if index < self.last {
+            let now = Instant::now();
+            let cycle = Cycle { index, snapshot: Arc::clone(&snapshot), since: now };
+            let mut cycles = self.cycles.lock().unwrap_or_else(PoisonError::into_inner);
+            cycles.retain(|_, cycle| now.duration_since(cycle.since) < STALE);
+            cycles.insert(thread, cycle);
+        }
+        Some(snapshot)
+    }
+
+    fn report(
+        &self,
+        snapshot: &Snapshot,
+        source: Source,
+        mut emit: impl FnMut(Value, &[KeyValue]),
+    ) {
+        let (groups, sockets) = (&snapshot.groups, &snapshot.sockets);
+        match source {
+            Source::Group(field) => {
+                for group in groups {
+                    if let Some(value) = group.get(field) {
+                        emit(value, group.attributes().as_slice());
+                    }
+                }
+            }
+            Source::GroupParts => {
+                for group in groups {
+                    parts(
+                        |field| group.get(field),
+                        |rank, value| {
+                            emit(value, group.labels.part(rank));
+                        },
+                    );
+                }
+            }
+            Source::States => {
+                for group in groups {
+                    for (rank, count) in group.state_ranks() {
+                        emit(Value::Integer(count), group.labels.state(rank));
+                    }
+                }
+            }
+            Source::Opened => {
+                for group in groups {
+                    emit(Value::Integer(group.opened), group.attributes().as_slice());
+                }
+            }
+            Source::Closed => {
+                for group in groups {
+                    emit(Value::Integer(group.closed), group.attributes().as_slice());
+                }
+            }
+            Source::Socket(field) => {
+                for socket in sockets {
+                    if let Some(value) = socket.get(field) {
+                        emit(value, socket.attributes().as_slice());
+                    }
+                }
+            }
+            Source::SocketParts => {
+                for socket in sockets {
+                    parts(
+                        |field| socket.get(field),
+                        |rank, value| {
+                            emit(value, socket.labels.part(rank));
+                        },
+                    );
+                }
+            }
+            Source::Watched => emit(Value::Integer(snapshot.monitor.watched), &[]),
+            Source::Folded => emit(Value::Integer(snapshot.monitor.folded), &[]),
+            Source::ReadErrors => {
+                let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+                for (kind, count) in &snapshot.monitor.read_errors {
+                    let attributes =
+                        errors.entry(kind).or_insert_with(|| [KeyValue::new("error.type", *kind)]);
+                    emit(Value::Integer(*count), attributes);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.unregister(self.number);
+        }
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("number", &self.number).finish_non_exhaustive()
+    }
+}
