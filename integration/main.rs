@@ -3,9 +3,13 @@
 mod absence;
 mod algorithms;
 mod allocations;
+#[cfg(feature = "axum")]
+mod axum;
 mod captures;
 #[cfg(feature = "otel")]
 mod churn;
+#[cfg(feature = "hyper")]
+mod clients;
 #[cfg(feature = "diag")]
 mod diag;
 #[cfg(feature = "otel")]
@@ -14,6 +18,10 @@ mod examples;
 mod exposition;
 mod kernels;
 mod live;
+#[cfg(feature = "axum")]
+mod load;
+#[cfg(feature = "otel")]
+mod loans;
 mod loopback;
 #[cfg(feature = "otel")]
 mod mishaps;
@@ -26,14 +34,24 @@ mod page;
 #[cfg(feature = "otel")]
 mod parsers;
 mod presence;
+#[cfg(feature = "axum")]
+mod programs;
 mod properties;
 #[cfg(feature = "otel")]
 mod reader;
 mod replies;
+#[cfg(feature = "tokio")]
+mod sameness;
 #[cfg(feature = "otel")]
 mod series;
+#[cfg(feature = "tokio")]
+mod servers;
 mod ss;
 #[cfg(feature = "tokio")]
 mod stream;
 mod tidy;
+#[cfg(feature = "tokio")]
+mod tls;
+#[cfg(feature = "tonic")]
+mod tonic;
 mod uname;

@@ -194,3 +194,23 @@ fn a_probe_outlives_its_socket_and_meets_no_other() {
     assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
     drop((group, monitor));
 }
+
+#[test]
+fn a_socket_taken_back_and_watched_again_counts_once() {
+    let monitor = Monitor::new();
+    let (one, other) =
+        (monitor.group([KeyValue::new("n", 1)]), monitor.group([KeyValue::new("n", 2)]));
+    let Pair { client, server: _server, listener: _listener } = Pair::connect();
+    let mut client = one.watch(client);
+    client.write_all(&[1; 100]).expect("room for the bytes");
+    let mut client = client.into_inner();
+    client.write_all(&[1; 20]).expect("room for the bytes");
+    let mut client = other.watch(client);
+    client.write_all(&[1; 3]).expect("room for the bytes");
+    let snapshot = monitor.snapshot();
+    let sent = tcpinfo::FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
+    let totals: Vec<_> = snapshot.groups.iter().map(|group| group.get(sent)).collect();
+    assert_eq!(totals, [100, 23].map(|sent| Some(tcpinfo::Value::Integer(sent))));
+    drop(client);
+    assert_eq!(monitor.snapshot().groups[1].get(sent), totals[1]);
+}

@@ -48,6 +48,20 @@ fn used_pair() -> Pair {
     pair
 }
 
+/// Makes the client wait for the server to read, so that its busy time has parts.
+fn stall(pair: &mut Pair) {
+    pair.client.set_nonblocking(true).expect("it is open");
+    let mut sent = 0;
+    while let Ok(more) = pair.client.write(&[3; 1 << 16]) {
+        sent += more;
+    }
+    until("a stall by the peer's window", || {
+        (info(&pair.client).rwnd_limited > Some(Duration::ZERO)).then_some(())
+    });
+    pair.client.set_nonblocking(false).expect("it is open");
+    pair.server.read_exact(&mut vec![0; sent]).expect("the client sent as much");
+}
+
 fn info(socket: impl AsFd) -> TcpInfo {
     read(socket).expect("a TCP socket has a TCP_INFO")
 }
@@ -96,7 +110,9 @@ const CLOCKS: [&str; 3] = ["last_data_sent", "last_data_recv", "last_ack_recv"];
 #[test]
 fn every_exported_value_is_what_the_socket_says() {
     let watching = Watching::new();
-    let Pair { client, server, listener } = used_pair();
+    let mut pair = used_pair();
+    stall(&mut pair);
+    let Pair { client, server, listener } = pair;
     let client = watching.monitor.watch(client, [KeyValue::new("side", "client")]);
     let server = watching.monitor.watch(server, [KeyValue::new("side", "server")]);
     let listener = watching.monitor.watch(listener, [KeyValue::new("side", "listener")]);
@@ -114,6 +130,7 @@ fn every_exported_value_is_what_the_socket_says() {
         let rest = before.iter().zip(&after).all(|(before, after)| still(before, after));
         (rest && before[0].unacked == Some(0)).then_some((before, page, after))
     });
+    assert!(before[0].rwnd_limited > Some(Duration::ZERO), "{}", before[0]);
 
     let clocks = CLOCKS.map(|name| {
         let stem = field(name).stem.expect("clocks are exported");

@@ -67,3 +67,51 @@ async fn the_socket_comes_back_whole() {
     server.read_exact(&mut bytes).await.expect("ten bytes");
     assert_eq!(&bytes, b"still open");
 }
+
+#[tokio::test]
+async fn owned_halves_read_write_and_send_the_end() {
+    let monitor = Monitor::new();
+    let group = monitor.group([]);
+    let (client, server) = pair().await;
+    let (mut reader, mut writer) = group.watch(client).into_split();
+    let (mut from_client, mut to_client) = server.into_split();
+    // More than the buffers hold: both directions wait for each other.
+    let bytes = vec![7_u8; 8 << 20];
+    let sent = bytes.clone();
+    let writing = tokio::spawn(async move {
+        writer.write_all(&sent).await.expect("the server reads");
+        drop(writer);
+    });
+    let echoing = tokio::spawn(async move {
+        let count = tokio::io::copy(&mut from_client, &mut to_client).await;
+        assert_eq!(count.expect("the client reads"), 8 << 20);
+    });
+    let mut echoed = Vec::new();
+    reader.read_to_end(&mut echoed).await.expect("the echo and its end");
+    assert!(echoed == bytes, "{} bytes came back", echoed.len());
+    writing.await.expect("no panic");
+    echoing.await.expect("no panic");
+    assert_eq!(monitor.snapshot().groups[0].closed, 0);
+    drop(reader);
+    let snapshot = monitor.snapshot();
+    assert_eq!(snapshot.groups[0].closed, 1);
+    let sent = tcpinfo::FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
+    let least = tcpinfo::Value::Integer(8 << 20);
+    assert_eq!(snapshot.groups[0].get(sent), Some(least));
+}
+
+#[tokio::test]
+async fn halves_of_one_stream_become_it_again() {
+    let monitor = Monitor::new();
+    let ((one, mut peer), (other, _peer)) = (pair().await, pair().await);
+    let (reader, writer) = monitor.watch(one, []).into_split();
+    let (other_reader, other_writer) = monitor.watch(other, []).into_split();
+    let (reader, other_writer) = reader.reunite(other_writer).expect_err("of different streams");
+    let mut whole = reader.reunite(writer).expect("of one stream");
+    whole.write_all(b"still open").await.expect("nobody shut it down");
+    let mut bytes = [0; 10];
+    peer.read_exact(&mut bytes).await.expect("ten bytes");
+    assert_eq!(&bytes, b"still open");
+    drop((other_reader, other_writer));
+    assert_eq!(monitor.snapshot().monitor.watched, 1);
+}

@@ -458,7 +458,8 @@ table! {
     "tcpi_ca_state" ca_state: Option<CaState> = code(u8 at 1),
         since "2.4", filled UNLESS_LISTEN + GVISOR, nothing(never), "" Property;
 
-    /// Retransmission timeouts in a row without progress. Not a total: see `total_rto`.
+    /// Retransmission timeouts in a row without progress. Not a total.
+    /// The total is `total_rto`.
     "tcpi_retransmits" retransmits: Option<u8> = number(u8 at 2),
         since "2.4", filled UNLESS_LISTEN, nothing(never), "{timeout}" Gauge "consecutive_timeouts";
 
@@ -536,7 +537,8 @@ table! {
     "tcpi_lost" lost: Option<u32> = number(u32 at 32),
         since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.lost";
 
-    /// Retransmitted segments still outstanding. Not a total: see `total_retrans`.
+    /// Retransmitted segments still outstanding. Not a total.
+    /// The total is `total_retrans`.
     "tcpi_retrans" retrans: Option<u32> = number(u32 at 36),
         since "2.4",
         filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.retransmitting";

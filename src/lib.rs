@@ -53,7 +53,10 @@
 //!
 //! - `otel` (default): `Monitor` and its instruments. Depends on the metrics API, never on the SDK.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
-//! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets.
+//! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
+//! - `axum`: `Group::listen` for `axum::serve`, and [`TcpInfo`] as an argument of handlers.
+//! - `tonic`: connection info for handlers of tonic servers over watched streams.
+//! - `hyper`: `WatchLayer` watches the connections of a client's connector.
 //! - `diag`: every socket of the host over `NETLINK_SOCK_DIAG`, with the same decoder.
 //!
 //! # Platforms
@@ -104,6 +107,14 @@ pub use read::{congestion, read, socket_cookie};
 pub use state::{
     AccEcnFailMode, AccEcnOptSeen, CaState, EcnMode, FastOpenClientFail, Options, State, TcpOption,
 };
+#[cfg(all(feature = "axum", any(target_os = "linux", target_os = "android")))]
+pub use stream::axum::{Accept, Listener, Peer, TcpInfoRejection};
+#[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
+pub use stream::halves::{ReadHalf, WriteHalf};
+#[cfg(all(feature = "hyper", any(target_os = "linux", target_os = "android")))]
+pub use stream::hyper::{Connecting, FindSocket, InTokioIo, WatchConnector, WatchLayer};
+#[cfg(all(feature = "tonic", any(target_os = "linux", target_os = "android")))]
+pub use stream::tonic::{Probed, ProbedInfo, probed};
 
 /// The examples of README.md.
 #[cfg(all(doctest, feature = "otel"))]

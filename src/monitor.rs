@@ -36,7 +36,7 @@ pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapsho
 pub use self::watched::{Probe, Watched};
 pub use self::worst::Worst;
 
-use self::entry::{Entry, Owner};
+use self::entry::{Entry, GivenBack, Owner};
 use self::sample::Dice;
 use self::set::{Family, Membership, Place, Sets};
 use self::slots::{Slots, lock};
@@ -266,6 +266,7 @@ pub(crate) struct Shared {
     next_serial: AtomicU64,
     dice: Mutex<Dice>,
     errors: Mutex<BTreeMap<&'static str, u64>>,
+    given_back: GivenBack,
     /// Sockets with series of their own.
     own: AtomicUsize,
     watched: AtomicU64,
@@ -286,6 +287,7 @@ impl Shared {
             next_serial: AtomicU64::new(0),
             dice: Mutex::new(Dice::new(1)),
             errors: Mutex::new(BTreeMap::new()),
+            given_back: GivenBack::default(),
             own: AtomicUsize::new(0),
             watched: AtomicU64::new(0),
             folded: AtomicU64::new(0),
@@ -342,22 +344,27 @@ impl Shared {
         self.watched.fetch_add(1, Ordering::Relaxed);
         let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
         entry.serial = serial;
+        self.given_back.recall(&mut entry);
         let fd = entry.fd;
         Watch {
             shared: Arc::clone(self),
             fd,
             slot: self.slots.insert(entry),
             serial,
+            gives_back: false,
             #[cfg(feature = "hyper")]
             shows_probe: false,
         }
     }
 
     /// The descriptor is about to be closed or given away: reads it one last time.
-    fn unwatch(&self, slot: usize) {
+    fn unwatch(&self, slot: usize, gives_back: bool) {
         let trouble = self.slots.remove(slot, |entry| {
             let last = catch_unwind(AssertUnwindSafe(|| entry.finish(self)));
             entry.leave(self);
+            if gives_back {
+                self.given_back.remember(entry);
+            }
             last.unwrap_or_else(|_| Some(Trouble::panicked(entry.attributes())))
         });
         if let Some(Some(trouble)) = trouble {

@@ -118,6 +118,12 @@ pub fn socket_cookie(socket: impl AsFd) -> io::Result<u64> {
     Ok(rustix::net::sockopt::socket_cookie(socket)?)
 }
 
+/// Tells the peer that nothing more will come.
+#[cfg(feature = "tokio")]
+pub(crate) fn end_writing(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
+}
+
 impl Kernel {
     /// The kernel this program runs on, asked once.
     pub fn running() -> &'static Self {

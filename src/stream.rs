@@ -1,5 +1,14 @@
 //! Watched sockets as tokio has them: `AsyncRead` and `AsyncWrite`.
 
+#[cfg(feature = "axum")]
+pub(crate) mod axum;
+#[cfg(feature = "hyper")]
+pub(crate) mod hyper;
+#[cfg(feature = "tonic")]
+pub(crate) mod tonic;
+
+pub(crate) mod halves;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,6 +17,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::monitor::Watched;
 
+/// A server of hyper takes the watched stream in a `TokioIo`, and TLS goes over it: the last read
+/// comes when the server drops it.
+///
+/// ```
+/// # use std::convert::Infallible;
+/// use http_body_util::Full;
+/// use hyper::body::{Bytes, Incoming};
+/// use hyper::server::conn::http1;
+/// use hyper::service::service_fn;
+/// use hyper::{Request, Response};
+/// use hyper_util::rt::TokioIo;
+/// use tokio::net::TcpStream;
+///
+/// async fn serve(group: tcpinfo::Group, stream: TcpStream) -> hyper::Result<()> {
+///     let stream = group.watch(stream);
+///     let probe = stream.probe();
+///     let service = service_fn(move |_: Request<Incoming>| {
+///         let rtt = probe.info().ok().and_then(|info| info.rtt);
+///         let text = Full::<Bytes>::from(format!("your round-trip time: {rtt:?}"));
+///         async { Ok::<_, Infallible>(Response::new(text)) }
+///     });
+///     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+/// }
+/// ```
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -94,6 +94,12 @@ impl Counters {
         Self { base: Some(Box::new(base)), ..Self::new() }
     }
 
+    /// The same connection watched anew: what it counted so far is counted already.
+    pub(crate) fn continued(&self) -> Self {
+        let base = self.last().map(u64::wrapping_neg);
+        Self { base: Some(Box::new(base)), ..Self::new() }
+    }
+
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals
     }

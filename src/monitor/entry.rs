@@ -1,9 +1,10 @@
 //! One watched socket: its descriptor, what it counted so far, and where that goes.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::attributes::Attributes;
@@ -51,6 +52,34 @@ enum Role {
     Connection,
     /// A listener, or no TCP socket.
     Other,
+}
+
+/// Where sockets stood that their programs took back, by cookie: should they be watched again,
+/// their history is counted already.
+#[derive(Default)]
+pub(crate) struct GivenBack(Mutex<HashMap<u64, Counters>>);
+
+impl GivenBack {
+    pub(crate) fn remember(&self, entry: &Entry) {
+        let Some(cookie) = entry.cookie else { return };
+        let mut given_back = lock(&self.0);
+        if given_back.len() >= 1_024 {
+            let any = given_back.keys().next().copied();
+            any.and_then(|any| given_back.remove(&any));
+        }
+        given_back.insert(cookie, entry.counters.continued());
+    }
+
+    pub(crate) fn recall(&self, entry: &mut Entry) {
+        let Some(cookie) = entry.cookie else { return };
+        let mut given_back = lock(&self.0);
+        if given_back.is_empty() {
+            return;
+        }
+        if let Some(counters) = given_back.remove(&cookie) {
+            entry.counters = counters;
+        }
+    }
 }
 
 /// One reply, and what it adds.

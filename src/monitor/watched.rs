@@ -47,13 +47,16 @@ impl<S> Watched<S> {
     }
 
     /// Ends the watch, with a last read, and gives the socket back.
+    ///
+    /// Should it be watched again, what it counted so far is not counted twice: the monitor
+    /// remembers up to 1,024 sockets that were given back.
     pub fn into_inner(self) -> S {
-        let Self { watch, socket } = self;
+        let Self { mut watch, socket } = self;
+        watch.gives_back = true;
         drop(watch);
         socket
     }
 
-    /// Whether responses over this connection are to have its probe.
     #[cfg(feature = "hyper")]
     pub(crate) fn shows_probe(&self) -> bool {
         self.watch.shows_probe
@@ -201,12 +204,14 @@ pub(crate) struct Watch {
     pub(crate) slot: usize,
     /// The entry's serial number: slots are used again.
     pub(crate) serial: u64,
+    /// Whether the socket lives on.
+    pub(crate) gives_back: bool,
     #[cfg(feature = "hyper")]
     pub(crate) shows_probe: bool,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.unwatch(self.slot);
+        self.shared.unwatch(self.slot, self.gives_back);
     }
 }

@@ -46,7 +46,8 @@ impl Histograms {
         let of_fields: Vec<_> = of_fields.collect();
         let both = ["rtt", "min_rtt"].map(|name| of_fields.iter().any(|(f, _)| f.name == name));
         let queueing = "Round-trip time above its recent minimum: what queues add.";
-        let duration = "Age of connections when they ended.";
+        let duration =
+            "Age of connections when they ended, a fair choice where many ended at once.";
         let sweep = "Time to read all watched sockets.";
         Self {
             of_fields,

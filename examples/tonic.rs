@@ -1,0 +1,75 @@
+//! A gRPC server whose connections are watched, and whose service asks about the one it is called
+//! over:
+//!
+//! ```text
+//! cargo run --features tonic --example tonic
+//! ```
+
+use std::error::Error;
+
+use opentelemetry::KeyValue;
+use tcpinfo::{Monitor, Probe};
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::InterceptorLayer;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// The service of gRPC's own health protocol.
+struct AlwaysHealthy;
+
+#[tonic::async_trait]
+impl Health for AlwaysHealthy {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let peer = request.remote_addr();
+        let probe = request.extensions().get::<Probe>();
+        let info = probe.and_then(|probe| probe.info().ok());
+        let rtt = info.and_then(|info| info.rtt);
+        println!("called by {peer:?}, round-trip time {rtt:?}");
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
+    }
+
+    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("only single checks"))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let monitor = Monitor::new();
+    let clients = monitor.group([KeyValue::new("listener", "grpc")]);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+
+    // What changes in a program: what the listener accepts is watched. `with_probe` and the
+    // interceptor are for services that ask about their connection; without, `watch` is enough.
+    let incoming = TcpListenerStream::new(listener)
+        .map(move |stream| stream.map(|stream| clients.watch(stream).with_probe()));
+    let server = Server::builder()
+        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .add_service(HealthServer::new(AlwaysHealthy))
+        .serve_with_incoming(incoming);
+    tokio::spawn(server);
+
+    let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+    let mut client = HealthClient::new(channel);
+    for _ in 0..3 {
+        client.check(HealthCheckRequest::default()).await?;
+    }
+    let group = &monitor.snapshot().groups[0];
+    println!("{} connection, {} open", group.opened, group.live());
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! The TCP connection of a gRPC channel: `cargo run --features hyper --example tonic_client`.
+//!
+//! The service is OTLP's own, which takes metrics; any other is called the same way.
+
+use std::error::Error;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use opentelemetry::KeyValue;
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    metrics_service_client::MetricsServiceClient,
+    metrics_service_server::{MetricsService, MetricsServiceServer},
+};
+use tcpinfo::{Monitor, WatchLayer};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Endpoint, Server};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
+    let address = incoming.local_addr()?;
+    let server = Server::builder().add_service(MetricsServiceServer::new(Forgetful));
+    tokio::spawn(server.serve_with_incoming(incoming));
+
+    let monitor = Monitor::new();
+    let upstream = monitor.group([KeyValue::new("upstream", "metrics")]);
+
+    // Instead of `endpoint.connect()`. A channel that loses its connection makes the next one the
+    // same way. Where the endpoint has TLS, tonic puts it over the connector.
+    let connector = WatchLayer::in_group(&upstream).layer(HttpConnector::new());
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let channel = endpoint.connect_with_connector(connector).await?;
+
+    let mut client = MetricsServiceClient::new(channel);
+    for _ in 0..10 {
+        client.export(ExportMetricsServiceRequest::default()).await?;
+    }
+    for group in &monitor.snapshot().groups {
+        println!("{:?}: {} opened, {} open", group.attributes(), group.opened, group.live());
+    }
+    Ok(())
+}
+
+struct Forgetful;
+
+#[tonic::async_trait]
+impl MetricsService for Forgetful {
+    async fn export(
+        &self,
+        _: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}

@@ -1,0 +1,137 @@
+//! A tonic server over watched streams, called by tonic's own client.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tcpinfo::{Monitor, Probe};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::InterceptorLayer;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::servers::{Totals, bound, soon};
+
+/// What a handler was told about one request's connection.
+struct Told {
+    remote: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    info: Option<TcpConnectInfo>,
+    probe: Option<Probe>,
+}
+
+/// A service that keeps what it is told.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<Told>>>);
+
+impl Listener {
+    fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut self.0.lock().expect("nobody panics while pushing"))
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Listener {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let told = Told {
+            remote: request.remote_addr(),
+            local: request.local_addr(),
+            info: request.extensions().get().cloned(),
+            probe: request.extensions().get().cloned(),
+        };
+        self.0.lock().expect("nobody panics while pushing").push(told);
+        Ok(Response::new(HealthCheckResponse::default()))
+    }
+
+    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("only single checks"))
+    }
+}
+
+async fn channel(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
+    soon(endpoint.connect()).await.expect("it listens")
+}
+
+async fn check(channel: &Channel) {
+    let mut client = HealthClient::new(channel.clone());
+    soon(client.check(HealthCheckRequest::default())).await.expect("it answers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_learn_of_a_watched_stream_what_they_did_of_the_bare_one() {
+    let monitor = Monitor::new();
+    let group = monitor.group([]);
+    let listener = bound().await;
+    let address = listener.local_addr().expect("it is bound");
+    let incoming = TcpListenerStream::new(listener).map(move |it| it.map(|it| group.watch(it)));
+    let service = Listener::default();
+    let server = Server::builder().add_service(HealthServer::new(service.clone()));
+    let server = tokio::spawn(server.serve_with_incoming(incoming));
+    let channel = channel(address).await;
+    check(&channel).await;
+    check(&channel).await;
+    let told = service.told();
+    assert_eq!(told.len(), 2);
+    for told in &told {
+        assert_eq!(told.local, Some(address));
+        let remote = told.remote.expect("the stream is TCP");
+        assert_eq!(Some(remote), told.info.as_ref().and_then(TcpConnectInfo::remote_addr));
+        assert_eq!((remote.ip(), remote == address), (address.ip(), false));
+        assert!(told.probe.is_none());
+    }
+    assert_eq!(Totals::of(&monitor).opened, 1);
+    drop(channel);
+    let totals = Totals::at_the_end_of(1, &monitor);
+    assert_eq!((totals.opened, totals.closed), (1, 1));
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_may_ask_about_their_connection() {
+    let monitor = Monitor::new();
+    let group = monitor.group([]);
+    let listener = bound().await;
+    let address = listener.local_addr().expect("it is bound");
+    let incoming = TcpListenerStream::new(listener)
+        .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
+    let service = Listener::default();
+    let server = Server::builder()
+        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .add_service(HealthServer::new(service.clone()));
+    let server = tokio::spawn(server.serve_with_incoming(incoming));
+    let (one, two) = (channel(address).await, channel(address).await);
+    check(&one).await;
+    check(&two).await;
+    let told = service.told();
+    let remotes: Vec<_> = told.iter().map(|told| told.remote.expect("as without us")).collect();
+    assert_ne!(remotes[0], remotes[1]);
+    let received = |told: &Told| {
+        let probe = told.probe.as_ref().expect("the interceptor is there");
+        probe.info().expect("it is open").bytes_received.expect("this kernel counts bytes")
+    };
+    let before: Vec<u64> = told.iter().map(received).collect();
+    check(&two).await;
+    let after: Vec<u64> = told.iter().map(received).collect();
+    // The probes are of one connection each.
+    assert_eq!(before[0], after[0]);
+    assert!(before[1] < after[1]);
+    drop((one, two));
+    let totals = Totals::at_the_end_of(2, &monitor);
+    assert_eq!((totals.opened, totals.closed), (2, 2));
+    let gone = told[0].probe.as_ref().expect("seen above").info().expect_err("it is closed");
+    assert_eq!(gone.kind(), std::io::ErrorKind::NotConnected);
+    server.abort();
+}

@@ -1,0 +1,199 @@
+//! axum: a listener whose connections are watched, and the connection of the request at hand.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use axum::extract::FromRequestParts;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::serve::{self, IncomingStream, ListenerExt, TapIo};
+
+use crate::info::TcpInfo;
+use crate::monitor::{Group, Probe, Watched};
+
+impl Group {
+    /// Watches every connection that a listener of [`axum::serve`](axum::serve()) accepts.
+    ///
+    /// Errors of accepting are handled by the listener itself: tokio's, as axum does it, sleeps a
+    /// second when descriptors have run out. A listener that is [`watch`](Self::watch)ed in
+    /// addition reports its accept queue too.
+    ///
+    /// The connection's address reaches handlers as before, with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`. With [`Peer`] in place of
+    /// `SocketAddr` they can ask about the connection itself, by an argument of type [`TcpInfo`].
+    ///
+    /// ```no_run
+    /// use axum::Router;
+    /// use axum::routing::get;
+    /// use tcpinfo::{Monitor, Peer, TcpInfo};
+    ///
+    /// # async fn run() -> std::io::Result<()> {
+    /// let public = Monitor::new().group([]);
+    /// let app = Router::new().route("/", get(|info: TcpInfo| async move { info.to_string() }));
+    ///
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    /// let listener = public.listen(public.watch(listener));
+    /// axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await
+    /// # }
+    /// ```
+    ///
+    /// A `UnixListener` is refused, for there is no TCP below it:
+    ///
+    /// ```compile_fail,E0271
+    /// # fn listen(group: tcpinfo::Group, listener: tokio::net::UnixListener) {
+    /// group.listen(listener);
+    /// # }
+    /// ```
+    pub fn listen<L>(&self, listener: L) -> Listener<L>
+    where
+        L: serve::Listener<Addr = SocketAddr>,
+        L::Io: AsFd,
+    {
+        Accept { listener, group: self.clone() }.tap_io(|_| ())
+    }
+}
+
+/// What [`Group::listen`] returns: axum's listener around ours.
+///
+/// axum gives handlers a `ConnectInfo<SocketAddr>` only for listeners that are types of its own,
+/// and its [`TapIo`] is one.
+pub type Listener<L> = TapIo<Accept<L>, fn(&mut Watched<<L as serve::Listener>::Io>)>;
+
+/// Accepts connections and has a group watch them; see [`Group::listen`].
+#[derive(Debug)]
+pub struct Accept<L> {
+    listener: L,
+    group: Group,
+}
+
+impl<L> serve::Listener for Accept<L>
+where
+    L: serve::Listener<Addr = SocketAddr>,
+    L::Io: AsFd,
+{
+    type Io = Watched<L::Io>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = self.listener.accept().await;
+        (self.group.watch(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A listener that is watched itself: its accept queue, not its connections.
+impl<L: serve::Listener> serve::Listener for Watched<L> {
+    type Io = L::Io;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        serve::Listener::accept(self.socket_mut()).await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        serve::Listener::local_addr(&**self)
+    }
+}
+
+/// Who sent the request at hand, and a way to ask about the connection it came over.
+///
+/// Handlers take it as `ConnectInfo<Peer>` when the program is served with
+/// `into_make_service_with_connect_info::<Peer>()`. A closure for every stream belongs under
+/// [`Group::listen`] then: `group.listen(listener.tap_io(..))`, for axum lets us describe our own
+/// listener only.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The address of the other side.
+    pub address: SocketAddr,
+    /// Reads the connection, which the server owns.
+    pub probe: Probe,
+}
+
+impl<'a, L, F> Connected<IncomingStream<'a, TapIo<Accept<L>, F>>> for Peer
+where
+    L: serve::Listener<Addr = SocketAddr>,
+    L::Io: AsFd,
+    F: FnMut(&mut Watched<L::Io>) + Send + 'static,
+{
+    fn connect_info(stream: IncomingStream<'a, TapIo<Accept<L>, F>>) -> Self {
+        Self { address: *stream.remote_addr(), probe: stream.io().probe() }
+    }
+}
+
+/// The connection that the request came over, as it is when the handler begins.
+///
+/// Needs a [`Peer`] as connect info, or a [`Probe`] among the request's extensions. A handler
+/// that does without when there is neither takes a `Result<TcpInfo, TcpInfoRejection>`.
+impl<S: Sync> FromRequestParts<S> for TcpInfo {
+    type Rejection = TcpInfoRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, TcpInfoRejection> {
+        probe(parts)?.info().map_err(TcpInfoRejection::Unread)
+    }
+}
+
+/// For a handler that asks about its connection later, or more than once.
+///
+/// It comes from where [`TcpInfo`] comes from.
+impl<S: Sync> FromRequestParts<S> for Probe {
+    type Rejection = TcpInfoRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, TcpInfoRejection> {
+        probe(parts).cloned()
+    }
+}
+
+fn probe(parts: &Parts) -> Result<&Probe, TcpInfoRejection> {
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+    let probe = peer.map(|ConnectInfo(peer)| &peer.probe);
+    probe.or_else(|| parts.extensions.get()).ok_or(TcpInfoRejection::NoProbe)
+}
+
+/// Why a handler did not get the [`TcpInfo`] or the [`Probe`] it asked for.
+///
+/// As a response it is a 500 that says which.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TcpInfoRejection {
+    /// The program is not served with `into_make_service_with_connect_info::<Peer>()`, and nobody
+    /// put a [`Probe`] among the request's extensions.
+    NoProbe,
+    /// The connection could not be read. `NotConnected` when it has been closed meanwhile, as
+    /// HTTP/2 allows.
+    Unread(io::Error),
+}
+
+impl fmt::Display for TcpInfoRejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProbe => f.write_str(
+                "no tcpinfo::Probe: serve with `into_make_service_with_connect_info::<Peer>()`",
+            ),
+            Self::Unread(error) => write!(f, "tcp_info of the connection: {error}"),
+        }
+    }
+}
+
+impl Error for TcpInfoRejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoProbe => None,
+            Self::Unread(error) => Some(error),
+        }
+    }
+}
+
+impl IntoResponse for TcpInfoRejection {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
+}

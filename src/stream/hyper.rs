@@ -1,0 +1,366 @@
+//! Client connections as hyper-util, tonic and tower have them: a layer over connectors.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use opentelemetry::KeyValue;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::monitor::{Group, Monitor, Watched};
+
+/// Watches every connection that a connector makes, in a group chosen by its target.
+///
+/// Over hyper-util's `HttpConnector` and any other `Service<Uri>` whose response carries a socket.
+/// A connection is counted when it is made and when the client's pool lets go of it, however many
+/// requests it served; one that could not be made, or was given up before, is not counted and
+/// makes no group. Errors and what [`Connected`] says of ALPN and proxies pass through as they are.
+///
+/// # Examples
+///
+/// ```
+/// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+/// use hyper_util::rt::TokioExecutor;
+/// use tcpinfo::{Monitor, WatchLayer};
+///
+/// let monitor = Monitor::new();
+/// let connector = WatchLayer::new(&monitor).layer(HttpConnector::new());
+/// let client: Client<_, String> = Client::builder(TokioExecutor::new()).build(connector);
+/// ```
+///
+/// A tonic channel takes the same connector: `endpoint.connect_with_connector(connector)`. With TLS
+/// the layer belongs under it, where the TCP connection is: to `wrap_connector` of hyper-rustls,
+/// over an `HttpConnector` with `enforce_http(false)`. Under a proxy's connector it names the
+/// proxy, over it the target.
+///
+/// # Few groups
+///
+/// A group is kept for each target, and a crawler has too many of those. Beyond
+/// [`with_max_groups`](crate::Builder::with_max_groups) connections to further targets are summed
+/// under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or
+/// [one group](Self::in_group) before that.
+///
+/// # Clients that hide their sockets
+///
+/// reqwest's `connector_layer` shows a layer neither the target nor the socket, so its pool cannot
+/// be watched; nor can any other client that makes its connections itself and shows none. What the
+/// kernel knows of them is at hand with the `diag` feature, by the peer's address. There are no
+/// totals of closed connections that way, and no metrics unless the program makes some.
+///
+/// ```
+/// # #[cfg(not(feature = "diag"))]
+/// # fn main() {}
+/// # #[cfg(feature = "diag")]
+/// # fn main() -> std::io::Result<()> {
+/// use std::collections::HashSet;
+/// use std::{fs, io, net::SocketAddr, path::PathBuf};
+/// use tcpinfo::diag::{Query, Socket};
+///
+/// /// This process's connections to a server, whichever library made them.
+/// fn connections_to(server: SocketAddr) -> io::Result<Vec<Socket>> {
+///     let files = fs::read_dir("/proc/self/fd")?;
+///     let ours: HashSet<PathBuf> =
+///         files.filter_map(|file| file.ok()?.path().read_link().ok()).collect();
+///     let is_ours = |socket: &Socket| {
+///         let file = socket.inode.map(|inode| PathBuf::from(format!("socket:[{inode}]")));
+///         socket.peer == server && file.is_some_and(|file| ours.contains(&file))
+///     };
+///     let sockets = Query::new().with_peer_port(server.port()).dump()?;
+///     sockets.filter(|socket| socket.as_ref().map_or(true, is_ours)).collect()
+/// }
+///
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let server = listener.local_addr()?;
+/// # let _client = std::net::TcpStream::connect(server)?;
+/// for socket in connections_to(server)? {
+///     println!("{} {:?}", socket.local, socket.info.and_then(|info| info.rtt));
+/// }
+/// # assert_eq!(connections_to(server)?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct WatchLayer<F = InTokioIo> {
+    choose: Choose,
+    find: Arc<F>,
+    probes: bool,
+}
+
+/// The group of a connection to a target.
+type Choose = Arc<dyn Fn(&Uri) -> Group + Send + Sync>;
+
+impl WatchLayer {
+    /// Groups connections by `server.address` and `server.port` of their targets.
+    ///
+    /// The address is the target's host as it was asked for, not what it resolved to, in lower
+    /// case; the port is the scheme's (`http`, `https`, `ws`, `wss`) where the target names none.
+    pub fn new(monitor: &Monitor) -> Self {
+        Self::by(monitor, server)
+    }
+
+    /// Groups connections by what `attributes` says of their targets, once for each connection.
+    pub fn by<A>(monitor: &Monitor, attributes: impl Fn(&Uri) -> A + Send + Sync + 'static) -> Self
+    where
+        A: IntoIterator<Item = KeyValue>,
+    {
+        let monitor = monitor.clone();
+        Self::choosing(move |target| monitor.group(attributes(target)))
+    }
+
+    /// Watches all connections in one group.
+    pub fn in_group(group: &Group) -> Self {
+        let group = group.clone();
+        Self::choosing(move |_| group.clone())
+    }
+
+    fn choosing(choose: impl Fn(&Uri) -> Group + Send + Sync + 'static) -> Self {
+        Self { choose: Arc::new(choose), find: Arc::new(InTokioIo), probes: false }
+    }
+}
+
+impl<F> WatchLayer<F> {
+    /// Says where the socket is in what a connector returns, when that is no [`TokioIo`].
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use tcpinfo::{Monitor, WatchLayer};
+    ///
+    /// struct Throttled {
+    ///     stream: tokio::net::TcpStream,
+    /// }
+    ///
+    /// let layer = WatchLayer::new(&Monitor::new())
+    ///     .with_socket(|connection: &Throttled| connection.stream.as_fd());
+    /// ```
+    pub fn with_socket<T, G>(self, find: G) -> WatchLayer<G>
+    where
+        G: Fn(&T) -> BorrowedFd<'_>,
+    {
+        WatchLayer { choose: self.choose, find: Arc::new(find), probes: self.probes }
+    }
+
+    /// Puts the connection's [`Probe`](crate::Probe) among the extensions of each response of
+    /// hyper-util's client. That costs a response a fifth of a microsecond.
+    ///
+    /// ```
+    /// use tcpinfo::{Monitor, Probe, WatchLayer};
+    ///
+    /// let layer = WatchLayer::new(&Monitor::new()).with_probes();
+    ///
+    /// fn log<B>(response: &hyper::Response<B>) {
+    ///     if let Some(Ok(info)) = response.extensions().get::<Probe>().map(Probe::info) {
+    ///         println!("{} {:?}", response.status(), info.rtt);
+    ///     }
+    /// }
+    /// # log(&hyper::Response::new(()));
+    /// ```
+    pub fn with_probes(self) -> Self {
+        Self { probes: true, ..self }
+    }
+
+    /// A connector whose connections are watched.
+    pub fn layer<C>(&self, connector: C) -> WatchConnector<C, F> {
+        WatchConnector { connector, layer: self.clone() }
+    }
+}
+
+impl<C, F> Layer<C> for WatchLayer<F> {
+    type Service = WatchConnector<C, F>;
+
+    fn layer(&self, connector: C) -> Self::Service {
+        self.layer(connector)
+    }
+}
+
+impl<F> Clone for WatchLayer<F> {
+    fn clone(&self) -> Self {
+        Self { choose: Arc::clone(&self.choose), find: Arc::clone(&self.find), probes: self.probes }
+    }
+}
+
+impl<F> fmt::Debug for WatchLayer<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchLayer").finish_non_exhaustive()
+    }
+}
+
+/// Semantic conventions' attributes of a target.
+fn server(target: &Uri) -> Vec<KeyValue> {
+    let port = target.port_u16().or(match target.scheme_str() {
+        Some("http" | "ws") => Some(80),
+        Some("https" | "wss") => Some(443),
+        _ => None,
+    });
+    // An IPv6 address has brackets in a URI alone.
+    let address = target.host().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
+    let address = address.map(|host| KeyValue::new("server.address", host.to_ascii_lowercase()));
+    let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
+    address.into_iter().chain(port).collect()
+}
+
+/// Finds the socket in what a connector returns.
+///
+/// Closures do, see [`WatchLayer::with_socket`], and [`InTokioIo`].
+pub trait FindSocket<T> {
+    /// Whether the connection may close its socket before it is dropped, so that each reading has
+    /// to be checked against the socket's cookie.
+    const MAY_CLOSE: bool;
+
+    /// The connection's socket.
+    fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t>;
+}
+
+/// The socket in a [`TokioIo`], which is what hyper-util's connectors return.
+#[derive(Clone, Copy, Debug)]
+pub struct InTokioIo;
+
+impl<S: AsFd> FindSocket<TokioIo<S>> for InTokioIo {
+    const MAY_CLOSE: bool = false;
+
+    fn find<'t>(&self, connection: &'t TokioIo<S>) -> BorrowedFd<'t> {
+        connection.inner().as_fd()
+    }
+}
+
+impl<T, F: Fn(&T) -> BorrowedFd<'_>> FindSocket<T> for F {
+    const MAY_CLOSE: bool = true;
+
+    fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t> {
+        self(connection)
+    }
+}
+
+/// A connector whose connections are watched: see [`WatchLayer`].
+pub struct WatchConnector<C, F = InTokioIo> {
+    connector: C,
+    layer: WatchLayer<F>,
+}
+
+impl<C, F> WatchConnector<C, F> {
+    /// The connector under the layer.
+    pub fn get_ref(&self) -> &C {
+        &self.connector
+    }
+
+    /// The connector under the layer, to set its options.
+    pub fn get_mut(&mut self) -> &mut C {
+        &mut self.connector
+    }
+}
+
+impl<C, F> Service<Uri> for WatchConnector<C, F>
+where
+    C: Service<Uri>,
+    F: FindSocket<C::Response>,
+{
+    type Response = Watched<C::Response>;
+    type Error = C::Error;
+    type Future = Connecting<C::Future, F>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connect = Box::pin(self.connector.call(target.clone()));
+        Connecting { connect, target, layer: self.layer.clone() }
+    }
+}
+
+impl<C: Clone, F> Clone for WatchConnector<C, F> {
+    fn clone(&self) -> Self {
+        Self { connector: self.connector.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<C: fmt::Debug, F> fmt::Debug for WatchConnector<C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WatchConnector").field(&self.connector).finish()
+    }
+}
+
+/// A connection on its way, watched from when it is made.
+pub struct Connecting<Fut, F = InTokioIo> {
+    // Boxed, so that hyper's client takes connectors whose futures must not move.
+    connect: Pin<Box<Fut>>,
+    target: Uri,
+    layer: WatchLayer<F>,
+}
+
+impl<Fut, F, T, E> Future for Connecting<Fut, F>
+where
+    Fut: Future<Output = Result<T, E>>,
+    F: FindSocket<T>,
+{
+    type Output = Result<Watched<T>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { connect, target, layer } = self.get_mut();
+        let connection = ready!(connect.as_mut().poll(context))?;
+        // Only now: a target that cannot be reached makes no group.
+        let group = (layer.choose)(target);
+        let watched = group.watch_within(connection, F::MAY_CLOSE, |t| layer.find.find(t));
+        Poll::Ready(Ok(watched.show_probe(layer.probes)))
+    }
+}
+
+impl<Fut, F> fmt::Debug for Connecting<Fut, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// Says what the socket says, and has its probe where [`WatchLayer::with_probes`] asked for it.
+impl<S: Connection> Connection for Watched<S> {
+    fn connected(&self) -> Connected {
+        let connected = (**self).connected();
+        if self.shows_probe() { connected.extra(self.probe()) } else { connected }
+    }
+}
+
+impl<S: Read + Unpin> Read for Watched<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().socket_mut()).poll_read(context, buffer)
+    }
+}
+
+impl<S: Write + Unpin> Write for Watched<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().socket_mut()).poll_write(context, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().socket_mut()).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        (**self).is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().socket_mut()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().socket_mut()).poll_shutdown(context)
+    }
+}
