@@ -27,6 +27,12 @@ pub(crate) struct Plan {
     pub(crate) slice: Duration,
 }
 
+/// Whether watched slices are swept in their middle, ten times a second. `-- --no-sweep` shows what
+/// the wrapper alone costs: a sweep delays whatever waits for the one thread meanwhile.
+pub(crate) fn sweeps() -> bool {
+    !std::env::args().any(|argument| argument == "--no-sweep")
+}
+
 impl Plan {
     /// `-- --test` shows that it runs; anything else measures.
     pub(crate) fn of_arguments() -> Self {
