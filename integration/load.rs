@@ -86,7 +86,6 @@ fn totals(monitor: &Monitor, reader: &Reader) -> Totals {
         opened: counter("tcp.connection.opened"),
         closed: counter("tcp.connection.closed"),
         received: counter("tcp.received"),
-        // Without what a stalled machine made the sender repeat.
         sent: counter("tcp.sent") - counter("tcp.retransmitted"),
     };
     assert_eq!(exported, totals);

@@ -35,7 +35,9 @@ impl Totals {
             Some(Value::Integer(count)) => count,
             other => panic!("{name} is {other:?}"),
         };
-        let (received, sent) = (counter("bytes_received"), counter("bytes_sent"));
+        // Without what a stalled machine made the sender repeat.
+        let sent = counter("bytes_sent") - counter("bytes_retrans");
+        let received = counter("bytes_received");
         Self { opened: group.opened, closed: group.closed, received, sent }
     }
 
