@@ -12,6 +12,7 @@ use super::counters::{Counters, Increments, RawCounters};
 use super::sample::Sample;
 use super::set::{Labels, Membership};
 use super::slots::lock;
+use super::snapshot::Sums;
 use super::{Shared, Trouble};
 use crate::info::{Kind, Reply};
 use crate::read::{self, ROOM};
@@ -113,6 +114,21 @@ impl From<Failure> for io::Error {
     }
 }
 
+impl Shared {
+    /// Asks the kernel once, and counts that.
+    #[inline]
+    fn ask<'r>(&'r self, fd: RawFd, room: &'r mut [u8; ROOM]) -> io::Result<Reply<'r>> {
+        let source = &self.config.source;
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let len = (source.read)(fd, room)?;
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let bytes = room.first_chunk().expect("the room is larger than the table");
+        Ok(Reply::new(bytes, len, source.kernel))
+    }
+}
+
 impl Entry {
     pub(crate) fn new(fd: RawFd, cookie: Option<u64>, owner: Owner) -> Self {
         Self {
@@ -135,17 +151,13 @@ impl Entry {
 
     /// A socket that its owner lends, with whatever it did before: that is not counted.
     pub(crate) fn lent(self, shared: &Shared) -> Self {
-        let source = &shared.config.source;
-        shared.reads.fetch_add(1, Ordering::Relaxed);
         let mut room = [0; ROOM];
-        let len = (source.read)(self.fd, &mut room).unwrap_or(0);
-        let bytes = room.first_chunk().expect("the room is larger than the table");
-        let reply = Reply::new(bytes, len, source.kernel);
         // What cannot be read now, the next sweep reports.
-        let counters = if len == 0 || reply.is_blank() {
-            Counters::new()
-        } else {
-            Counters::from(&RawCounters::of::<{ Kind::Counter as u8 }>(&reply))
+        let counters = match shared.ask(self.fd, &mut room) {
+            Ok(reply) if !reply.is_blank() => {
+                Counters::from(&RawCounters::of::<{ Kind::Counter as u8 }>(&reply))
+            }
+            Ok(_) | Err(_) => Counters::new(),
         };
         Self { counters, ..self.borrowed() }
     }
@@ -167,18 +179,11 @@ impl Entry {
         room: &'r mut [u8; ROOM],
         verify: bool,
     ) -> Result<Reading<'r>, Failure> {
-        let source = &shared.config.source;
-        shared.reads.fetch_add(1, Ordering::Relaxed);
-        let len = match (source.read)(self.fd, room) {
-            Ok(len) => len,
+        let reply = match shared.ask(self.fd, room) {
+            Ok(reply) => reply,
             Err(error) if read::is_gone(&error) => return Err(self.give_up(error)),
             Err(error) => return Err(Failure::Passing(error)),
         };
-        if len == 0 {
-            return Err(Failure::Passing(io::ErrorKind::InvalidData.into()));
-        }
-        let bytes = room.first_chunk().expect("the room is larger than the table");
-        let reply = Reply::new(bytes, len, source.kernel);
         let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
         let back = self.counters.goes_back(&raw);
         // After the reply: what still is the same socket now was it then.
@@ -211,6 +216,11 @@ impl Entry {
             self.role = Role::Other;
         }
         Failure::Final(error)
+    }
+
+    /// What it counted so far, and its levels in a reply.
+    pub(crate) fn sums(&self, reply: Option<&Reply<'_>>) -> Sums {
+        Sums::new(*self.counters.totals(), self.counters.seen(), reply)
     }
 
     pub(crate) fn is_borrowed(&self) -> bool {

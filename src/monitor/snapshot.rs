@@ -7,7 +7,7 @@ use super::attributes::Attributes;
 use super::counters::{Totals, total_of};
 use super::sample::Sample;
 use super::set::{Labels, STATES, UP_DOWNS};
-use crate::info::{Field, Kind, TcpInfo, Value};
+use crate::info::{Field, Kind, Raw, Reply, TcpInfo, Value};
 use crate::state::State;
 
 /// What one sweep found: every group, every socket reported one by one, and the monitor itself.
@@ -50,6 +50,14 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
+    /// One socket's, with the levels of a reply.
+    pub(crate) fn new(totals: Totals, seen: u64, reply: Option<&Reply<'_>>) -> Self {
+        let nothing = Raw { present: 0, values: [0; UP_DOWNS] };
+        let levels = reply.map_or(nothing, Raw::of::<{ Kind::UpDown as u8 }>);
+        let Raw { values: up_downs, present: up_downs_seen } = levels;
+        Self { totals, seen, up_downs, up_downs_seen }
+    }
+
     fn get(&self, field: &Field) -> Option<Value> {
         match field.kind {
             Kind::Counter => total_of(field, &self.totals, self.seen),

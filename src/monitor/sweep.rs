@@ -14,7 +14,7 @@ use super::slots::{Keep, lock};
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot, Sums};
 use super::worst::{Chosen, Contest};
 use super::{Config, Shared, Trouble};
-use crate::info::{Kind, Raw, Reply, TcpInfo};
+use crate::info::{Kind, Raw, TcpInfo};
 use crate::read::ROOM;
 use crate::state::State;
 
@@ -84,7 +84,7 @@ impl Tally {
         self.seen |= reading.counters_present;
         self.opened += u64::from(reading.opened);
         self.states[state_rank(reading.reply.state())] += 1;
-        let up_downs = up_downs_of(&reading.reply);
+        let up_downs = Raw::<UP_DOWNS>::of::<{ Kind::UpDown as u8 }>(&reading.reply);
         self.up_downs_seen |= up_downs.present;
         for (rank, sum) in self.up_downs.iter_mut().enumerate() {
             *sum += up_downs.values[rank] & (up_downs.present >> rank & 1).wrapping_neg();
@@ -102,10 +102,6 @@ impl Tally {
             self.info = (self.live == 1).then(|| reading.reply.info());
         }
     }
-}
-
-fn up_downs_of(reply: &Reply<'_>) -> Raw<UP_DOWNS> {
-    Raw::of::<{ Kind::UpDown as u8 }>(reply)
 }
 
 /// A snapshot, and beside it what only one registration gets: the samples of ended connections.
@@ -193,13 +189,7 @@ impl Pass<'_> {
                 tally.add(entry, &reading, &self.shared.config, &mut self.sweeper.dice);
             }
             Owner::Own(labels) => {
-                let up_downs = up_downs_of(&reading.reply);
-                let sums = Sums {
-                    totals: *entry.counters.totals(),
-                    seen: entry.counters.seen(),
-                    up_downs: up_downs.values,
-                    up_downs_seen: up_downs.present,
-                };
+                let sums = entry.sums(Some(&reading.reply));
                 let (labels, info) = (Arc::clone(labels), Some(reading.reply.info()));
                 self.sockets.push(SocketSnapshot { info, labels, sums });
             }
@@ -211,13 +201,8 @@ impl Pass<'_> {
     /// A socket that could not be read keeps its counters.
     fn show_last(&mut self, entry: &Entry) {
         let Owner::Own(labels) = &entry.owner else { return };
-        let sums = Sums {
-            totals: *entry.counters.totals(),
-            seen: entry.counters.seen(),
-            up_downs: [0; UP_DOWNS],
-            up_downs_seen: 0,
-        };
-        self.sockets.push(SocketSnapshot { info: None, labels: Arc::clone(labels), sums });
+        let (labels, sums) = (Arc::clone(labels), entry.sums(None));
+        self.sockets.push(SocketSnapshot { info: None, labels, sums });
     }
 
     /// Adds the tallies to their sets and copies out what the sets now say.

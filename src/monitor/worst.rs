@@ -7,9 +7,9 @@ use opentelemetry::KeyValue;
 use super::Config;
 use super::counters::Totals;
 use super::entry::{Entry, Reading};
-use super::set::{Labels, UP_DOWNS};
+use super::set::Labels;
 use super::snapshot::{SocketSnapshot, Sums};
-use crate::info::{Kind, Raw, TcpInfo};
+use crate::info::TcpInfo;
 
 /// By what a connection is worse than another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +58,7 @@ pub(crate) struct Entrant {
     score: f64,
     identity: Vec<KeyValue>,
     info: TcpInfo,
-    totals: Totals,
-    seen: u64,
-    up_downs: Raw<UP_DOWNS>,
+    sums: Sums,
 }
 
 /// What stays of a choice until the next: the series it made.
@@ -86,15 +84,8 @@ impl Contest {
         let state = reading.reply.state();
         let Some(identity) = config.identity.always(entry.fd, cookie, state) else { return };
         self.entrants.truncate(self.count - 1);
-        let entrant = Entrant {
-            cookie,
-            score,
-            identity,
-            info,
-            totals: *entry.counters.totals(),
-            seen: entry.counters.seen(),
-            up_downs: Raw::of::<{ Kind::UpDown as u8 }>(&reading.reply),
-        };
+        let entrant =
+            Entrant { cookie, score, identity, info, sums: entry.sums(Some(&reading.reply)) };
         self.entrants.insert(place, entrant);
     }
 
@@ -106,24 +97,18 @@ impl Contest {
 impl Entrant {
     /// The connection's series. Its counters start at zero whenever it is chosen anew: a series
     /// that comes back with an old total would be read as a sudden increase.
-    pub(crate) fn show(self, last: Option<Chosen>, group: &Labels) -> (Chosen, SocketSnapshot) {
+    pub(crate) fn show(mut self, last: Option<Chosen>, group: &Labels) -> (Chosen, SocketSnapshot) {
         let chosen = last.unwrap_or_else(|| Chosen {
             labels: Arc::new(Labels::new(group.plain.with(self.identity))),
-            base: self.totals,
+            base: self.sums.totals,
         });
-        let mut totals = self.totals;
-        for (total, base) in totals.iter_mut().zip(&chosen.base) {
+        for (total, base) in self.sums.totals.iter_mut().zip(&chosen.base) {
             *total = total.wrapping_sub(*base);
         }
         let shown = SocketSnapshot {
             info: Some(self.info),
             labels: Arc::clone(&chosen.labels),
-            sums: Sums {
-                totals,
-                seen: self.seen,
-                up_downs: self.up_downs.values,
-                up_downs_seen: self.up_downs.present,
-            },
+            sums: self.sums,
         };
         (chosen, shown)
     }
