@@ -1,6 +1,7 @@
 //! Clients whose connectors are watched: hyper-util's pool, tonic's channels, TLS, a proxy.
 
 mod connectors;
+mod load;
 mod server;
 
 use std::io::ErrorKind;

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tcpinfo::{Monitor, Probe};
+use tcpinfo::{Monitor, Probe, ProbedInfo};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::InterceptorLayer;
-use tonic::transport::server::TcpConnectInfo;
-use tonic::transport::{Channel, Server};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -21,6 +21,7 @@ struct Told {
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
     info: Option<TcpConnectInfo>,
+    tls: Option<TlsConnectInfo<ProbedInfo<TcpConnectInfo>>>,
     probe: Option<Probe>,
 }
 
@@ -44,6 +45,7 @@ impl Health for Listener {
             remote: request.remote_addr(),
             local: request.local_addr(),
             info: request.extensions().get().cloned(),
+            tls: request.extensions().get().cloned(),
             probe: request.extensions().get().cloned(),
         };
         self.0.lock().expect("nobody panics while pushing").push(told);
@@ -133,5 +135,49 @@ async fn handlers_may_ask_about_their_connection() {
     assert_eq!((totals.opened, totals.closed), (2, 2));
     let gone = told[0].probe.as_ref().expect("seen above").info().expect_err("it is closed");
     assert_eq!(gone.kind(), std::io::ErrorKind::NotConnected);
+    server.abort();
+}
+
+/// A certificate that signs itself, and its key.
+fn identity(name: &str) -> (Identity, Certificate, Vec<u8>) {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a plain name");
+    let pem = own.cert.pem();
+    let identity = Identity::from_pem(&pem, own.signing_key.serialize_pem());
+    (identity, Certificate::from_pem(pem), own.cert.der().to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_tonics_own_tls_handlers_have_probe_addresses_and_certificates() {
+    let monitor = Monitor::new();
+    let group = monitor.group([]);
+    let listener = bound().await;
+    let address = listener.local_addr().expect("it is bound");
+    let incoming = TcpListenerStream::new(listener)
+        .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
+    let (own, certificate, _) = identity("localhost");
+    let (client, trusted, expected) = identity("client");
+    let service = Listener::default();
+    let server = Server::builder()
+        .tls_config(ServerTlsConfig::new().identity(own).client_ca_root(trusted))
+        .expect("the key is the certificate's")
+        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .add_service(HealthServer::new(service.clone()));
+    let server = tokio::spawn(server.serve_with_incoming(incoming));
+    let tls = ClientTlsConfig::new().ca_certificate(certificate).identity(client);
+    let endpoint = Channel::from_shared(format!("https://{address}")).expect("an address");
+    let endpoint = endpoint.tls_config(tls.domain_name("localhost")).expect("it is a certificate");
+    let channel = soon(endpoint.connect()).await.expect("both are trusted");
+    check(&channel).await;
+    let told = service.told();
+    assert_eq!((told.len(), told[0].local), (1, Some(address)));
+    assert!(told[0].remote.is_some_and(|remote| remote != address));
+    let probe = told[0].probe.as_ref().expect("the interceptor is there");
+    assert_eq!(probe.info().expect("it is open").state, tcpinfo::State::Established);
+    let tls = told[0].tls.as_ref().expect("tonic's own info, with ours inside");
+    let certificates = tls.peer_certs().expect("the client has one");
+    assert_eq!(certificates.iter().map(AsRef::as_ref).collect::<Vec<_>>(), [expected.as_slice()]);
+    drop(channel);
+    let totals = Totals::at_the_end_of(1, &monitor);
+    assert_eq!((totals.opened, totals.closed), (1, 1));
     server.abort();
 }

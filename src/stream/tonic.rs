@@ -77,6 +77,9 @@ impl<S: Connected> Connected for Probed<S> {
 /// tonic keeps one type of connection info, so without it only [`ProbedInfo`] is there. Requests
 /// of other streams pass as they are.
 ///
+/// Under tonic's own TLS it works as well, but `Request::peer_certs` looks only for tonic's own
+/// type: certificates are with `TlsConnectInfo<ProbedInfo<TcpConnectInfo>>`, among the extensions.
+///
 /// # Errors
 ///
 /// None: the type is tonic's.
