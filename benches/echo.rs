@@ -1,26 +1,27 @@
-//! Whether a watched tokio socket is as fast as a bare one: an echo, both ends watched or neither,
-//! in turns on one thread. A watched round is swept once in its middle.
+//! Whether a watched tokio socket is as fast as a bare one: an echo, both ends watched or neither.
 
 mod pairs;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tcpinfo::{Group, Monitor};
+use tcpinfo::{Group, Watched};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
-use pairs::{Plan, Side, Slice};
+use pairs::{Load, Turn};
 
 const MESSAGE: usize = 64;
 
 /// How many connections, and how many messages each has on its way.
-#[derive(Clone, Copy)]
-struct Load {
+struct Echo {
     connections: usize,
     messages: usize,
+}
+
+enum Clients {
+    Bare(Vec<TcpStream>),
+    Watched(Vec<Watched<TcpStream>>),
 }
 
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
@@ -32,70 +33,75 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-async fn ask(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    messages: usize,
-    slice: Rc<RefCell<Slice>>,
-) {
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, messages: usize, turn: Turn) -> S {
     let mut room = vec![7; MESSAGE * messages];
     loop {
         let began = Instant::now();
         stream.write_all(&room).await.expect("the echo lives");
         stream.read_exact(&mut room).await.expect("the echo answers");
-        if !slice.borrow_mut().note(began) {
-            return;
+        if !turn.note(began) {
+            return stream;
         }
     }
 }
 
-async fn run(side: Side, load: Load, length: Duration, monitor: &Monitor, group: &Group) -> Slice {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-    let address = listener.local_addr().expect("it is bound");
-    let mut pairs = Vec::new();
-    for _ in 0..load.connections {
-        let client = TcpStream::connect(address).await.expect("it listens");
-        let (server, _) = listener.accept().await.expect("the client connected");
-        client.set_nodelay(true).expect("it is connected");
-        server.set_nodelay(true).expect("it is connected");
-        pairs.push((client, server));
-    }
-    let slice = Rc::new(RefCell::new(Slice::start(length)));
+async fn ask_all<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    streams: &mut Vec<S>,
+    messages: usize,
+    turn: &Turn,
+) {
     let mut clients = JoinSet::new();
-    for (client, server) in pairs {
-        let slice = Rc::clone(&slice);
-        if side == Side::Watched {
-            tokio::task::spawn_local(echo(group.watch(server)));
-            clients.spawn_local(ask(group.watch(client), load.messages, slice));
-        } else {
-            tokio::task::spawn_local(echo(server));
-            clients.spawn_local(ask(client, load.messages, slice));
+    for stream in streams.drain(..) {
+        clients.spawn_local(ask(stream, messages, turn.clone()));
+    }
+    streams.extend(clients.join_all().await);
+}
+
+impl Load for Echo {
+    type Open = Clients;
+
+    async fn open(&self, group: Option<&Group>) -> Clients {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let mut clients = Vec::new();
+        for _ in 0..self.connections {
+            let client = TcpStream::connect(address).await.expect("it listens");
+            let (server, _) = listener.accept().await.expect("the client connected");
+            client.set_nodelay(true).expect("it is connected");
+            server.set_nodelay(true).expect("it is connected");
+            match group {
+                Some(group) => tokio::task::spawn_local(echo(group.watch(server))),
+                None => tokio::task::spawn_local(echo(server)),
+            };
+            clients.push(client);
+        }
+        match group {
+            Some(group) => {
+                Clients::Watched(clients.into_iter().map(|client| group.watch(client)).collect())
+            }
+            None => Clients::Bare(clients),
         }
     }
-    tokio::time::sleep(length / 2).await;
-    if side == Side::Watched && pairs::sweeps() {
-        let watched = monitor.snapshot().monitor.watched;
-        assert_eq!(watched, 2 * load.connections as u64);
+
+    async fn take_turn(&self, clients: &mut Clients, turn: &Turn) {
+        match clients {
+            Clients::Bare(streams) => ask_all(streams, self.messages, turn).await,
+            Clients::Watched(streams) => ask_all(streams, self.messages, turn).await,
+        }
     }
-    clients.join_all().await;
-    Rc::into_inner(slice).expect("the clients are done").into_inner()
+
+    fn sockets(&self) -> u64 {
+        2 * self.connections as u64
+    }
 }
 
 fn main() {
-    let plan = Plan::of_arguments();
-    let monitor = Monitor::new();
-    let group = monitor.group([]);
     let loads = [
-        ("1 connection, 1 message at a time", Load { connections: 1, messages: 1 }),
-        ("1 connection, 64 messages at a time", Load { connections: 1, messages: 64 }),
-        ("32 connections, 16 messages at a time", Load { connections: 32, messages: 16 }),
+        ("1 connection, 1 message at a time", Echo { connections: 1, messages: 1 }),
+        ("1 connection, 64 messages at a time", Echo { connections: 1, messages: 64 }),
+        ("32 connections, 16 messages at a time", Echo { connections: 32, messages: 16 }),
     ];
     for (name, load) in loads {
-        pairs::compare(&format!("echo of {MESSAGE} bytes, {name}"), plan, |side| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("there are descriptors");
-            let tasks = LocalSet::new();
-            tasks.block_on(&runtime, run(side, load, plan.slice, &monitor, &group))
-        });
+        pairs::compare(&format!("echo of {MESSAGE} bytes, {name}"), &load);
     }
-    assert_eq!(monitor.snapshot().monitor.read_errors, []);
 }

@@ -1,9 +1,30 @@
-//! One thing done in two ways, in turns: ratios of throughput, of the slowest percent, and of the
-//! processor's time, which other programs on the machine disturb least.
+//! One load over bare and over watched sockets, in turns of a few milliseconds on one thread, so
+//! that whatever else the machine does falls on both: ratios of throughput, of the slowest percent,
+//! and of the processor's time.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use tcpinfo::{Group, Monitor};
+use tokio::task::LocalSet;
+
+/// Connections that stay open from turn to turn.
+pub(crate) trait Load {
+    type Open;
+
+    /// Connects, both ends in the group or both bare.
+    async fn open(&self, group: Option<&Group>) -> Self::Open;
+
+    /// Exchanges messages on all connections until the turn is over.
+    async fn take_turn(&self, open: &mut Self::Open, turn: &Turn);
+
+    /// How many sockets are watched while one side is.
+    fn sockets(&self) -> u64;
+}
 
 /// What this thread has used of a processor.
 fn worked() -> Duration {
@@ -12,68 +33,62 @@ fn worked() -> Duration {
 }
 
 /// Who holds the sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+#[derive(Clone, Copy)]
+enum Side {
     Bare,
     Watched,
     /// Bare once more: what the machine's noise alone makes of a ratio.
     Control,
 }
 
-/// How often, and how long each time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) rounds: usize,
-    pub(crate) slice: Duration,
-}
-
-/// Whether watched slices are swept in their middle, ten times a second. `-- --no-sweep` shows what
-/// the wrapper alone costs: a sweep delays whatever waits for the one thread meanwhile.
-pub(crate) fn sweeps() -> bool {
-    !std::env::args().any(|argument| argument == "--no-sweep")
+/// How often, and how long each time. Connections are new in every batch: a socket keeps what luck
+/// it had with its place in memory.
+#[derive(Clone, Copy)]
+struct Plan {
+    batches: usize,
+    turns: usize,
+    turn: Duration,
 }
 
 impl Plan {
     /// `-- --test` shows that it runs; anything else measures.
-    pub(crate) fn of_arguments() -> Self {
-        if std::env::args().any(|argument| argument == "--test") {
-            Self { rounds: 3, slice: Duration::from_millis(20) }
+    fn of_arguments() -> Self {
+        let turn = Duration::from_millis(5);
+        if argument("--test") {
+            Self { batches: 3, turns: 6, turn }
         } else {
-            Self { rounds: 90, slice: Duration::from_millis(100) }
+            Self { batches: 60, turns: 60, turn }
         }
     }
 }
 
-/// The exchanges of one slice.
-pub(crate) struct Slice {
-    until: Instant,
-    began: Instant,
-    worked: Duration,
-    nanoseconds: Vec<u64>,
+fn argument(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
 }
 
-impl Slice {
-    pub(crate) fn start(length: Duration) -> Self {
-        let began = Instant::now();
-        let nanoseconds = Vec::with_capacity(100_000);
-        Self { until: began + length, began, worked: worked(), nanoseconds }
-    }
+/// Some milliseconds that belong to one side.
+#[derive(Clone)]
+pub(crate) struct Turn {
+    until: Instant,
+    nanoseconds: Rc<RefCell<Vec<u64>>>,
+}
 
+impl Turn {
     /// Notes an exchange that began then, and says whether there is time for one more.
-    pub(crate) fn note(&mut self, began: Instant) -> bool {
+    pub(crate) fn note(&self, began: Instant) -> bool {
         let now = Instant::now();
-        self.nanoseconds.push(u64::try_from((now - began).as_nanos()).expect("it is short"));
+        let took = u64::try_from((now - began).as_nanos()).expect("it is short");
+        self.nanoseconds.borrow_mut().push(took);
         now < self.until
     }
+}
 
-    fn end(mut self) -> Figures {
-        let (took, worked) = (self.began.elapsed(), worked() - self.worked);
-        self.nanoseconds.sort_unstable();
-        let count = self.nanoseconds.len();
-        let p99 = self.nanoseconds[(count - 1) * 99 / 100];
-        let rate = count as f64 / took.as_secs_f64();
-        Figures { rate, p99: p99 as f64, work: worked.as_secs_f64() / count as f64 }
-    }
+/// What one side did in all turns of a batch.
+#[derive(Default)]
+struct Tally {
+    took: Duration,
+    worked: Duration,
+    nanoseconds: Rc<RefCell<Vec<u64>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,8 +98,27 @@ struct Figures {
     work: f64,
 }
 
-/// Runs all sides in every round, each round in another order, and prints the ratios.
-pub(crate) fn compare(what: &str, plan: Plan, mut run: impl FnMut(Side) -> Slice) {
+impl Tally {
+    async fn add<L: Load>(&mut self, load: &L, open: &mut L::Open, length: Duration) {
+        let (began, before) = (Instant::now(), worked());
+        let nanoseconds = Rc::clone(&self.nanoseconds);
+        load.take_turn(open, &Turn { until: began + length, nanoseconds }).await;
+        self.took += began.elapsed();
+        self.worked += worked() - before;
+    }
+
+    fn figures(self) -> Figures {
+        let mut nanoseconds = self.nanoseconds.take();
+        nanoseconds.sort_unstable();
+        let count = nanoseconds.len();
+        let p99 = nanoseconds[(count - 1) * 99 / 100] as f64;
+        let count = count as f64;
+        let (rate, work) = (count / self.took.as_secs_f64(), self.worked.as_secs_f64() / count);
+        Figures { rate, p99, work }
+    }
+}
+
+async fn batch(load: &impl Load, plan: Plan, group: &Group) -> [Figures; 3] {
     use Side::{Bare, Control, Watched};
     const ORDERS: [[Side; 3]; 6] = [
         [Bare, Watched, Control],
@@ -94,27 +128,62 @@ pub(crate) fn compare(what: &str, plan: Plan, mut run: impl FnMut(Side) -> Slice
         [Bare, Control, Watched],
         [Control, Bare, Watched],
     ];
-    run(Bare);
-    run(Watched);
-    let mut rounds = Vec::new();
-    for round in 0..plan.rounds {
-        let mut of = [Figures { rate: 0.0, p99: 0.0, work: 0.0 }; 3];
-        for side in ORDERS[round % ORDERS.len()] {
-            of[side as usize] = run(side).end();
-        }
-        rounds.push(of);
+    let mut open = [load.open(None).await, load.open(Some(group)).await, load.open(None).await];
+    for side in &mut open {
+        Tally::default().add(load, side, plan.turn).await;
     }
-    let all = |figure: &dyn Fn(&[Figures; 3]) -> f64| rounds.iter().map(figure).collect();
-    let rate = Spread::of(all(&|of| of[Bare as usize].rate));
-    let p99 = Spread::of(all(&|of| of[Bare as usize].p99));
-    println!("{what}: {} rounds of {:?}", plan.rounds, plan.slice);
+    let mut tallies = [Tally::default(), Tally::default(), Tally::default()];
+    for turn in 0..plan.turns {
+        for side in ORDERS[turn % ORDERS.len()] {
+            let side = side as usize;
+            tallies[side].add(load, &mut open[side], plan.turn).await;
+        }
+    }
+    tallies.map(Tally::figures)
+}
+
+/// Runs the load in many batches and prints the ratios. Meanwhile another thread sweeps ten times a
+/// second, where an exporter does it every few seconds (`-- --no-sweep` leaves that out).
+pub(crate) fn compare(what: &str, load: &impl Load) {
+    let plan = Plan::of_arguments();
+    let monitor = Monitor::new();
+    let group = monitor.group([]);
+    let done = AtomicBool::new(argument("--no-sweep"));
+    let sockets = load.sockets();
+    let (mut batches, mut sweeps) = (Vec::new(), 0_u32);
+    thread::scope(|scope| {
+        let sweeper = scope.spawn(|| {
+            let mut full = 0_u32;
+            while !done.load(Ordering::Relaxed) {
+                thread::park_timeout(Duration::from_millis(100));
+                full += u32::from(monitor.snapshot().monitor.watched == sockets);
+            }
+            full
+        });
+        for _ in 0..plan.batches {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("there are descriptors");
+            batches.push(LocalSet::new().block_on(&runtime, batch(load, plan, &group)));
+        }
+        done.store(true, Ordering::Relaxed);
+        sweeper.thread().unpark();
+        sweeps = sweeper.join().expect("a sweep does not panic");
+    });
+    assert_eq!(monitor.snapshot().monitor.read_errors, []);
+
+    let all = |figure: &dyn Fn(&[Figures; 3]) -> f64| batches.iter().map(figure).collect();
+    let rate = Spread::of(all(&|of| of[0].rate));
+    let p99 = Spread::of(all(&|of| of[0].p99));
+    let Plan { batches: count, turns, turn } = plan;
+    println!("{what}: {count} batches of {turns} turns of {turn:?} a side, swept {sweeps} times");
     println!("  bare: {:.0} exchanges/s, p99 {:.1} us", rate.median, p99.median / 1e3);
-    for (side, name) in [(Watched, "watched / bare"), (Control, "   bare / bare")] {
-        let rate = Spread::of(all(&|of| of[side as usize].rate / of[Bare as usize].rate));
-        let p99 = Spread::of(all(&|of| of[side as usize].p99 / of[Bare as usize].p99));
+    for (side, name) in [(Side::Watched, "watched / bare"), (Side::Control, "   bare / bare")] {
+        let side = side as usize;
+        let rate = Spread::of(all(&|of| of[side].rate / of[0].rate));
+        let p99 = Spread::of(all(&|of| of[side].p99 / of[0].p99));
+        let work = Spread::of(all(&|of| of[side].work / of[0].work));
         println!("  throughput {name}: {rate}");
         println!("         p99 {name}: {p99}");
-        let work = Spread::of(all(&|of| of[side as usize].work / of[Bare as usize].work));
         println!("    CPU time {name}: {work}");
     }
 }
