@@ -16,6 +16,8 @@ mod diag;
 mod examples;
 #[cfg(feature = "otel")]
 mod exposition;
+#[cfg(feature = "otel")]
+mod faults;
 mod kernels;
 mod live;
 #[cfg(feature = "axum")]

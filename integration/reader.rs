@@ -71,6 +71,8 @@ pub(crate) struct Collected {
     pub(crate) levels: BTreeMap<Series, f64>,
     /// Counts of histograms.
     pub(crate) histograms: BTreeMap<Series, u64>,
+    /// Histograms bucket by bucket: upper bounds, the last of them infinite, and counts.
+    pub(crate) buckets: BTreeMap<Series, Vec<(f64, u64)>>,
 }
 
 impl Collected {
@@ -103,6 +105,9 @@ impl Collected {
             MetricData::Histogram(histogram) => {
                 for point in histogram.data_points() {
                     let series = series(name, HistogramDataPoint::attributes(point));
+                    let bounds = point.bounds().chain([f64::INFINITY]);
+                    let buckets = bounds.zip(point.bucket_counts()).collect();
+                    self.buckets.insert(series.clone(), buckets);
                     self.histograms.insert(series, point.count());
                 }
             }

@@ -14,15 +14,15 @@ use crate::loopback::{Pair, until};
 
 /// One line of `ss`: its columns, and the words behind the arrow by name.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     state: String,
     receive_queue: u64,
     send_queue: u64,
-    words: BTreeMap<String, String>,
+    pub(crate) words: BTreeMap<String, String>,
 }
 
 /// What `ss` shows of the only socket that `filter` selects.
-fn ss(filter: &str) -> Line {
+pub(crate) fn ss(filter: &str) -> Line {
     let command = Command::new("ss").arg("-tieOHn").args(filter.split(' ')).output();
     let output = command.unwrap_or_else(|error| panic!("ss, of iproute2: {error}"));
     let text = String::from_utf8(output.stdout).expect("ss prints text");
@@ -173,7 +173,7 @@ fn growing(info: &TcpInfo) -> [(&'static str, Option<u64>); 6] {
 }
 
 /// The number at the front of `508ms(100.0%)`; a word that `ss` leaves out is a 0.
-fn leading(word: Option<String>) -> u64 {
+pub(crate) fn leading(word: Option<String>) -> u64 {
     let word = word.unwrap_or_else(|| "0".into());
     let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     word[..digits].parse().unwrap_or_else(|error| panic!("{word}: {error}"))
@@ -203,7 +203,7 @@ fn agrees(socket: impl AsFd, filter: &str, state: &str) -> (Line, TcpInfo) {
 }
 
 /// The filter that selects one end of a connection.
-fn ends(socket: &TcpStream) -> String {
+pub(crate) fn ends(socket: &TcpStream) -> String {
     let local = socket.local_addr().expect("it is connected").port();
     let peer = socket.peer_addr().expect("it is connected").port();
     format!("sport = :{local} and dport = :{peer}")

@@ -1,0 +1,333 @@
+//! Faults made for real: the metric documented for each moves, and the others do not.
+
+mod check;
+mod namespace;
+mod packet;
+mod relay;
+mod scene;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::loopback::until;
+use check::{Expected, just, up_to};
+use namespace::{test_of, with_two, with_two_of};
+use relay::{Dice, Fault, Link, What};
+use scene::{Plan, Scene};
+
+/// Enough for every congestion window there is on the way, and a moment's work.
+const LEN: usize = 600_000;
+const MSS: u64 = 1448;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A short way with a fault for those that are picked, none of them near the beginning or the end.
+fn short(what: What, mut picks: impl FnMut(u64) -> bool + Send + 'static) -> Link {
+    let picks = Box::new(move |nth| (20..380).contains(&nth) && picks(nth));
+    Link { delay: ms(2), fault: Some(Fault { what, picks }), ..Link::default() }
+}
+
+fn far(delay: Duration) -> Plan {
+    Plan::there(Link { delay, ..Link::default() })
+}
+
+/// Sends all of it along this path and compares what both ends export.
+#[track_caller]
+fn transfer<F: FnOnce(&Scene) -> Expected>(plan: Plan, len: usize, expected: F) {
+    with_two_of(test_of::<F>(), |namespaces| {
+        let mut scene = Scene::new(namespaces, plan);
+        scene.transfer(len);
+        let expected = expected(&scene);
+        scene.check(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_good_path_moves_traffic_alone() {
+    transfer(far(ms(2)), LEN, |_| Expected::default());
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn random_loss_is_retransmitted_without_timeouts() {
+    let mut dice = Dice::new(7);
+    let plan = Plan::there(short(What::Drop, move |_| dice.below(20) == 0));
+    transfer(plan, LEN, |scene| {
+        let [there, _] = scene.tallies();
+        assert_eq!(there.dropped, 21);
+        Expected::default()
+            .sender("retransmitted", just(there.dropped * MSS))
+            .sender("segments.retransmitted", just(there.dropped))
+            .receiver("segments.out_of_order", 20.0..=415.0)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn burst_loss_is_retransmitted_without_timeouts() {
+    let plan = Plan::there(short(What::Drop, |nth| (200..230).contains(&nth)));
+    transfer(plan, LEN, |_| {
+        Expected::default()
+            .sender("retransmitted", just(30 * MSS))
+            .sender("segments.retransmitted", just(30))
+            .receiver("segments.out_of_order", 1.0..=415.0)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn reordering_is_counted_by_both_ends() {
+    let plan = Plan::there(short(What::HoldBack(5), |nth| nth % 18 == 0));
+    transfer(plan, LEN, |scene| {
+        let [there, _] = scene.tallies();
+        assert_eq!(there.held_back, 20);
+        // What the sender took for lost before it knew better was all needless.
+        Expected::default()
+            .sender("reorderings", 1.0..=20.0)
+            .sender("retransmitted", just(there.duplicates * MSS))
+            .sender("segments.retransmitted", just(there.duplicates))
+            .sender("segments.spurious", up_to(there.duplicates))
+            .receiver("segments.out_of_order", 20.0..=100.0)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn late_segments_are_retransmitted_needlessly() {
+    let plan = Plan::there(short(What::HoldBack(100), |nth| nth == 200));
+    transfer(plan, LEN, |_| {
+        Expected::default()
+            .sender("reorderings", just(1))
+            .sender("retransmitted", just(MSS))
+            .sender("segments.retransmitted", just(1))
+            .sender("segments.spurious", just(1))
+            .receiver("segments.out_of_order", 1.0..=100.0)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn duplication_is_spurious_and_not_a_retransmit() {
+    let plan = Plan::there(short(What::Copy, |nth| nth % 18 == 0));
+    transfer(plan, LEN, |_| Expected::default().sender("segments.spurious", just(20)));
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn delay_of_20_ms_each_way_moves_round_trips_alone() {
+    transfer(far(ms(20)), LEN, |_| {
+        Expected::default().middle("rtt", 0.025, 0.05).middle("min_rtt", 0.025, 0.05)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn delay_of_200_ms_each_way_moves_round_trips_alone() {
+    transfer(far(ms(200)), 60_000, |_| {
+        Expected::default().middle("rtt", 0.25, 0.5).middle("min_rtt", 0.25, 0.5)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn jitter_moves_deviation_and_no_loss() {
+    let plan = Plan::there(Link { delay: ms(20), jitter: ms(40), ..Link::default() });
+    transfer(plan, LEN, |_| {
+        Expected::default()
+            .middle("rtt", 0.025, 0.1)
+            .middle("min_rtt", 0.025, 0.1)
+            .middle("queueing_delay", 0.000_5, 0.1)
+            .middle("rttvar", 0.000_5, 0.1)
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_bottleneck_with_a_deep_queue_moves_queueing_delay() {
+    let plan = Plan::there(Link { delay: ms(2), rate: Some(800_000), ..Link::default() });
+    transfer(plan, LEN, |_| {
+        Expected::default().middle("rtt", 0.05, 1.0).middle("queueing_delay", 0.05, 1.0).middle(
+            "delivery_rate",
+            5e5,
+            1e6,
+        )
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn congestion_marks_are_counted_by_both_ends() {
+    let mut plan = Plan::there(short(What::Mark, |nth| nth % 18 == 0));
+    plan.route = "rto_min 3s features ecn";
+    transfer(plan, LEN, |_| {
+        // Classic ECN repeats a mark until the sender has answered it.
+        Expected::default()
+            .sender("segments.delivered_ce", 20.0..=415.0)
+            .receiver("segments.received_ce", just(20))
+            .receiver("received.ce", just(20 * MSS))
+            .receiver("received.ect0", just(LEN as u64 - 20 * MSS))
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_smaller_path_mtu_shows_in_gauges() {
+    with_two(|namespaces| {
+        let mut scene = Scene::new(namespaces, far(ms(2)));
+        scene.transfer(LEN / 2);
+        assert_eq!(scene.gauges()[0]["path_mtu"], 1500.0);
+        scene.relay.set_mtu(1200);
+        scene.transfer(LEN / 2);
+        let [there, _] = scene.tallies();
+        let least = there.too_big as f64;
+        let expected = Expected::default()
+            .gauge("path_mtu", 1200.0)
+            .gauge("send_mss", 1148.0)
+            .sender("retransmitted", least * MSS as f64..=f64::INFINITY)
+            .sender("segments.retransmitted", least..=f64::INFINITY)
+            .sender("segments.spurious", up_to(there.duplicates))
+            .receiver("segments.out_of_order", up_to(there.handed_data));
+        scene.check(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_zero_window_is_time_limited_by_it() {
+    with_two(|namespaces| {
+        let mut plan = far(ms(2));
+        plan.receive_buffer = Some(1 << 16);
+        let mut scene = Scene::new(namespaces, plan);
+        scene.write(LEN);
+        let shut = scene.watch_until("a shut window", |scene, _| {
+            let info = scene.sender().info().expect("it is open");
+            (info.snd_wnd == Some(0)).then(Instant::now)
+        });
+        scene.watch_until("half a second of it", |_, [sender, _]| {
+            assert!(sender.levels["unsent"] > 0.0, "{sender:#?}");
+            (shut.elapsed() > ms(500)).then_some(())
+        });
+        assert_eq!(scene.gauges()[0]["send_window"], 0.0);
+        scene.finish();
+        let [_, back] = scene.tallies();
+        assert!(back.zero_window > ms(450), "{back:?}");
+        let least = back.zero_window.as_secs_f64() - 0.05;
+        let most = scene.begun.elapsed().as_secs_f64();
+        // The receiver delays acknowledgements where it cannot open the window far.
+        let expected = Expected::default()
+            .sender("busy.time{receive_window}", least..=most)
+            .middle("rtt", 0.0, 0.1)
+            .middle("queueing_delay", 0.0, 0.1);
+        scene.check(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_slow_sender_has_no_delivery_rate_and_idles() {
+    with_two(|namespaces| {
+        let mut scene = Scene::new(namespaces, far(ms(2)));
+        let mut idle = Duration::ZERO;
+        for _ in 0..10 {
+            scene.transfer(1000);
+            let start = Instant::now();
+            idle += scene.watch_until("fifty milliseconds", |_, _| {
+                Some(start.elapsed()).filter(|elapsed| *elapsed > ms(50))
+            });
+        }
+        // Each period of work may be a tick of the kernel's longer.
+        let most = scene.begun.elapsed().saturating_sub(idle) + 10 * ms(10);
+        let expected = Expected::default()
+            .empty("delivery_rate")
+            .sender("busy.time{network}", 0.0..=most.as_secs_f64());
+        scene.check(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_black_hole_is_timeouts_until_it_ends() {
+    with_two(|namespaces| {
+        let mut plan = far(ms(2));
+        plan.route = "rto_min 200ms";
+        let mut scene = Scene::new(namespaces, plan);
+        scene.transfer(10_000);
+        scene.relay.set_hole(true);
+        let start = Instant::now();
+        scene.write(100_000);
+        scene.watch_until("two timeouts", |_, [sender, _]| {
+            (sender.counters["segments.retransmitted"] == 2.0).then_some(())
+        });
+        let hole = start.elapsed().as_secs_f64();
+        let (during, gauges) = (scene.collect(), scene.gauges());
+        scene.relay.set_hole(false);
+        assert_eq!(gauges[0]["consecutive_timeouts"], 2.0);
+        let (lost, unacked) = ("segments.lost", "segments.unacked");
+        assert!(during[0].levels[lost] > 0.0, "{during:#?}");
+        assert_eq!(during[0].levels[lost], during[0].levels[unacked]);
+        scene.finish();
+        let all = start.elapsed().as_secs_f64();
+        let [there, _] = scene.tallies();
+        let expected = Expected::default()
+            .sender("retransmitted", just(there.again_bytes))
+            .sender("segments.retransmitted", just(there.again))
+            .sender("timeouts", 2.0..=4.0)
+            .sender("timeout_recoveries", just(1))
+            .sender("timeout_recovery.time", hole - 0.5..=all)
+            .sender("rehashes", 2.0..=4.0)
+            .receiver("segments.out_of_order", up_to(there.handed_data));
+        scene.check(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_reset_leaves_totals_as_they_were() {
+    with_two(|namespaces| {
+        let mut scene = Scene::new(namespaces, far(ms(20)));
+        scene.write(LEN);
+        scene.watch_until("a part of it", |scene, _| {
+            scene.take();
+            (scene.read > 50_000).then_some(())
+        });
+        let receiver = scene.sockets[1].take().expect("it is open");
+        SockRef::from(&*receiver).set_linger(Some(Duration::ZERO)).expect("it is open");
+        let before = scene.collect();
+        drop(receiver);
+        scene.watch_until("the reset", |_, [sender, _]| {
+            (sender.levels.get("connection.count{closed}") == Some(&1.0)).then_some(())
+        });
+        // One for all that was on its way.
+        let [there, back] = until("as many resets as the receiver sent", || {
+            let (nstat, tallies) = (scene.nstat(), scene.tallies());
+            (nstat[1]["TcpOutRsts"] == tallies[1].resets).then_some(tallies)
+        });
+        assert_eq!(scene.nstat()[0]["TcpEstabResets"], 1);
+
+        let after = scene.collect();
+        let expected = Expected::default().receiver("connection.closed", just(1));
+        let mut findings = scene.moved(&after, &expected);
+        let witnesses = [
+            (0, "data_segments.sent", there.data),
+            // Only the first reset found a connection.
+            (0, "segments.received", back.handed - back.resets + 1),
+            (0, "segments.sent", there.packets),
+            (0, "sent", there.bytes),
+        ];
+        findings.extend(scene.compare(&after, "the path", witnesses));
+        assert_eq!(findings, [""; 0]);
+        for (series, total) in &before[0].counters {
+            assert!(after[0].counters[series] >= *total, "{series}: {after:#?}");
+        }
+        let [sender, receiver] = &after;
+        assert!(receiver.counters["received"] >= scene.read as f64, "{receiver:#?}");
+        assert!(sender.counters["acked"] <= receiver.counters["received"] + 1.0, "{after:#?}");
+        // The kernel's clock of a sender that was cut off stops with the socket only.
+        scene.close(&after, &["busy.time{network}"]);
+    });
+}
