@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use tcpinfo::Monitor;
+use socket2::SockRef;
+use tcpinfo::{Monitor, State};
 
-use crate::loopback::Pair;
+use crate::loopback::{Pair, until};
 use crate::reader::Reader;
 
 #[test]
@@ -213,4 +215,26 @@ fn a_socket_taken_back_and_watched_again_counts_once() {
     assert_eq!(totals, [100, 23].map(|sent| Some(tcpinfo::Value::Integer(sent))));
     drop(client);
     assert_eq!(monitor.snapshot().groups[1].get(sent), totals[1]);
+}
+
+#[test]
+fn a_reset_stops_the_clocks_that_the_kernel_lets_run() {
+    let Pair { client, server, .. } = Pair::connect();
+    let monitor = Monitor::new();
+    let (reader, provider) = Reader::with_provider();
+    monitor.instrument(&provider);
+    let client = monitor.group([]).watch(client);
+    client.set_nonblocking(true).expect("it is open");
+    until("a full send buffer", || (&*client).write(&[0; 1 << 16]).err());
+    SockRef::from(&server).set_linger(Some(Duration::ZERO)).expect("it is open");
+    drop(server);
+    until("the reset", || (client.info().expect("it is open").state == State::Close).then_some(()));
+
+    let stalled = "tcp.busy.time{tcp.limited_by=receive_window}";
+    let seen = reader.collected().counter(stalled);
+    let start = Instant::now();
+    until("fifty milliseconds", || (start.elapsed() > Duration::from_millis(50)).then_some(()));
+    assert_eq!(reader.collected().counter(stalled), seen);
+    drop(client);
+    assert_eq!(reader.collected().counter(stalled), seen);
 }

@@ -154,6 +154,19 @@ impl Counters {
         self.base = Some(Box::new(base));
     }
 
+    /// Leaves out what clocks counted since the last reading: the kernel does not stop them at a
+    /// reset that cuts data off, only with the socket.
+    pub(crate) fn skip_clocks(&mut self, raw: &RawCounters) {
+        let last = self.last();
+        for rank in 0..COUNTERS {
+            let present = raw.present >> rank & 1 != 0;
+            if present && TRAITS[rank].habit == Habit::Survivor && raw.values[rank] != last[rank] {
+                let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
+                base[rank] = self.totals[rank].wrapping_sub(raw.values[rank]);
+            }
+        }
+    }
+
     /// What the current connection reported last, up to a multiple of each counter's range.
     #[inline]
     fn last(&self) -> Totals {

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     role: Role,
     /// Whether the last reply described no connection.
     blank: bool,
+    /// Whether the last reply was of a closed socket.
+    over: bool,
 }
 
 /// Who reports a socket.
@@ -141,6 +143,7 @@ impl Entry {
             since: Instant::now(),
             role: Role::Unknown,
             blank: true,
+            over: false,
         }
     }
 
@@ -196,6 +199,11 @@ impl Entry {
                 self.counters.restart();
             }
         }
+        let over = reply.state() == State::Close;
+        if self.over && over {
+            self.counters.skip_clocks(&raw);
+        }
+        self.over = over;
         let increments = self.counters.advance(&raw);
         let listener = reply.state() == State::Listen;
         let opened = self.role == Role::Unknown && !listener;
