@@ -623,7 +623,7 @@ table! {
     "tcpi_max_pacing_rate" max_pacing_rate: Option<u64> = number(u64 at 112),
         since "3.15", filled ALWAYS, nothing(max_u64), "By/s" Gauge "max_pacing_rate";
 
-    /// Bytes the peer acknowledged cumulatively. Our SYN and FIN count 1 each.
+    /// Bytes the peer acknowledged cumulatively. A client's SYN and our FIN count 1 each.
     /// `tcpEStatsAppHCThruOctetsAcked` of RFC 4898.
     "tcpi_bytes_acked" bytes_acked: Option<u64> = number(u64 at 120),
         since "4.1", filled ONCE_TRIED, nothing(never), "By" Counter "acked";
@@ -638,7 +638,7 @@ table! {
     "tcpi_segs_out" segs_out: Option<u32> = number(u32 at 136),
         since "4.2", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.sent";
 
-    /// Segments received, pure ACKs included.
+    /// Segments received, pure ACKs and SYNs included.
     /// `tcpEStatsPerfSegsIn` of RFC 4898.
     "tcpi_segs_in" segs_in: Option<u32> = number(u32 at 140),
         since "4.2", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.received";
@@ -667,6 +667,8 @@ table! {
         since "4.9", filled ONCE_CONNECTED, nothing(zero), "By/s" Distribution "delivery_rate";
 
     /// Time with data outstanding or waiting. A multiple of the kernel's tick.
+    /// After a reset that cut data off the kernel lets this and its parts run until the socket is
+    /// closed; the metrics do not.
     "tcpi_busy_time" busy_time: Option<Duration> = micros(u64 at 168),
         since "4.10", filled ONCE_TRIED, nothing(never), "s" Counter "busy.time" of "network";
 
@@ -684,6 +686,7 @@ table! {
         since "4.18", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.delivered";
 
     /// Delivered segments whose acknowledgement reported a congestion mark.
+    /// Classic ECN repeats a mark until the sender has answered it: several segments for one mark.
     "tcpi_delivered_ce" delivered_ce: Option<u32> = number(u32 at 196),
         since "4.18",
         filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.delivered_ce";
@@ -698,7 +701,7 @@ table! {
     "tcpi_bytes_retrans" bytes_retrans: Option<u64> = number(u64 at 208),
         since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter "retransmitted";
 
-    /// Duplicate arrivals the peer reported: retransmits that were not needed.
+    /// Duplicate arrivals the peer reported: needless retransmits, or copies made by the path.
     /// DSACK blocks, RFC 2883; `tcpEStatsStackDSACKDups` of RFC 4898.
     "tcpi_dsack_dups" dsack_dups: Option<u32> = number(u32 at 216),
         since "4.19", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.spurious";
