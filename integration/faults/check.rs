@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use tcpinfo::{FIELDS, Field, Watched};
+use tcpinfo::{FIELDS, Field, Kind, Watched};
 
 use super::relay::Both;
 use super::scene::{ENDS, End, Scene};
@@ -89,9 +89,10 @@ const TRAFFIC: Both<&[&str]> = [
     ],
 ];
 
-/// Where the middle sample lies unless a fault moves it. A late relay adds milliseconds.
+/// Where the middle sample lies unless a fault moves it. The relay of a machine that is busy is
+/// late by tens of milliseconds, which is a queue too.
 const CALM: &[(&str, (f64, f64))] =
-    &[("min_rtt", (0.0, 0.025)), ("queueing_delay", (0.0, 0.01)), ("rtt", (0.0, 0.025))];
+    &[("min_rtt", (0.0, 0.025)), ("queueing_delay", (0.0, 0.1)), ("rtt", (0.0, 0.1))];
 
 /// Gauges that stay as they are unless a fault moves them.
 const STEADY: &[(&str, f64)] = &[
@@ -117,11 +118,23 @@ impl Scene {
             findings.extend(self.levels_are_steady(&exported, expected));
             findings.extend(middles(&exported[0], expected));
             if findings.is_empty() {
-                return self.close(&exported, &[]);
+                self.say_what_is_missing();
+                return self.close(&exported);
             }
             // Some acknowledgement was delayed, and came between two of the questions.
             let waited = start.elapsed() > Duration::from_secs(2);
             assert!(!waited, "\n  {}\n{exported:#?}\n{tallies:#?}", findings.join("\n  "));
+        }
+    }
+
+    /// Says which counters this kernel does not have.
+    fn say_what_is_missing(&mut self) {
+        let info = self.sender().info().expect("it is open");
+        let counters = FIELDS.iter().filter(|field| field.kind == Kind::Counter);
+        let missing: Vec<_> =
+            counters.filter(|field| !info.supports(field)).map(|field| field.name).collect();
+        if !missing.is_empty() {
+            println!("SKIPPED: not on this kernel: {}", missing.join(" "));
         }
     }
 
@@ -165,8 +178,6 @@ impl Scene {
         };
         if value.is_none() && field.is_none_or(is_known) {
             findings.push(format!("{} {series} is absent", ENDS[end]));
-        } else if value.is_none() {
-            println!("SKIPPED: this kernel has no tcp.{series}");
         }
         value
     }
@@ -298,19 +309,13 @@ impl Scene {
         findings
     }
 
-    /// Totals outlive the connection, but for those that ran on until its end: the path is shut, so
-    /// that the end is no traffic.
-    pub(crate) fn close(&mut self, exported: &Both<End>, running: &[&str]) {
+    /// Totals outlive the connection: the path is shut, so that its end is no traffic.
+    pub(crate) fn close(&mut self, exported: &Both<End>) {
         self.relay.set_hole(true);
         self.sockets = [None, None];
         for (after, before) in self.collect().into_iter().zip(exported) {
             let mut want = before.counters.clone();
             want.insert("connection.closed".to_owned(), 1.0);
-            for series in running {
-                let (before, after) = (want[*series], after.counters[*series]);
-                assert!(after >= before, "{series}: {after} after {before}");
-                want.insert((*series).to_owned(), after);
-            }
             assert_eq!(after.counters, want);
             assert_eq!(after.levels.values().sum::<f64>(), 0.0);
             assert_eq!(after.buckets["connection.duration"].iter().map(|(_, n)| n).sum::<u64>(), 1);

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::setpriority_process;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::namespace::Namespace;
@@ -134,6 +135,8 @@ struct Way {
     dice: Dice,
     /// When the bottleneck has sent what came before.
     free: Instant,
+    /// The longest that something waited for that.
+    queued: Duration,
     /// When the last packet is due: jitter does not reorder.
     last: Instant,
     /// Held back, and behind how many more.
@@ -148,6 +151,7 @@ impl Way {
             link,
             dice: Dice::new(7),
             free: now,
+            queued: Duration::ZERO,
             last: now,
             held: Vec::new(),
             window: Window::default(),
@@ -158,6 +162,7 @@ impl Way {
     fn due(&mut self, now: Instant, len: usize) -> Instant {
         let mut due = now;
         if let Some(rate) = self.link.rate {
+            self.queued = self.queued.max(self.free.saturating_duration_since(now));
             self.free = self.free.max(now) + Duration::from_secs(1) * len as u32 / rate as u32;
             due = self.free;
         }
@@ -172,6 +177,8 @@ const IDLE: Duration = Duration::from_millis(20);
 
 impl Path {
     fn run(&mut self) {
+        // Of this thread alone. Who may not do that is late sometimes.
+        let _ = setpriority_process(None, -20);
         let mut room = vec![0; 1 << 16];
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = Instant::now();
@@ -192,6 +199,9 @@ impl Path {
                 }
             }
             self.hand_over(&mut state.tallies);
+            for (tally, way) in state.tallies.iter_mut().zip(&self.ways) {
+                tally.queued = way.queued;
+            }
             let held: usize = self.ways.iter().map(|way| way.held.len()).sum();
             state.under_way = self.waiting.len() + held;
         }

@@ -193,6 +193,8 @@ impl Scene {
     /// What both ends export now.
     pub(crate) fn collect(&self) -> Both<End> {
         let collected = self.reader.collected();
+        let own = collected.counters.iter().filter(|(series, _)| !series.contains("end="));
+        own.for_each(|(series, value)| assert_eq!(*value, 0.0, "{series}"));
         ENDS.map(|end| End::of(&collected, end))
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) marked: u64,
     pub(crate) too_big: u64,
     pub(crate) swallowed: u64,
+    /// The longest wait at the bottleneck.
+    pub(crate) queued: Duration,
     // What left the path.
     pub(crate) handed: u64,
     pub(crate) handed_data: u64,
