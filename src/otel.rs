@@ -31,6 +31,9 @@ impl Monitor {
     /// of histograms once for each. A second call on one provider sweeps twice and doubles the
     /// samples of histograms; everything else stays as it is.
     ///
+    /// A push that fails costs nothing where totals are exported: the next one has them. With delta
+    /// temporality what it held is in no later push, because the SDK keeps nothing of it.
+    ///
     /// The instruments do not keep the monitor alive, and fall silent when it is gone. They never
     /// panic and never wait for [`watch`](Self::watch) or for the end of a watched socket.
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
