@@ -52,6 +52,15 @@ need prometheus -- promtool --version
 # Debian's own Python: another one, first in PATH, does not see Debian's modules.
 need python3-prometheus-client -- /usr/bin/python3 -c 'import prometheus_client'
 need util-linux -- unshare --version
+# What integration/servers.sh gets receivers of OTLP with.
+need debian-archive-keyring -- test -f /usr/share/keyrings/debian-archive-keyring.gpg
+need python3-venv -- /usr/bin/python3 -c 'import ensurepip'
+python=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||
+    echo 3.11)
+has_libpython() {
+    grep -q "libpython$python.so" <<<"$(ldconfig -p)"
+}
+need "libpython$python" -- has_libpython
 # `wrk -v` says its version and fails.
 need wrk -- command -v wrk
 
@@ -66,6 +75,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
         as_root systemctl disable --now prometheus >/dev/null 2>&1 || true
     fi
 fi
+
+integration/servers.sh
 
 has_bbr || as_root modprobe tcp_bbr || echo 'This kernel has no tcp_bbr: the tests of BBR will fail.' >&2
 if [ "$(id -u)" != 0 ]; then

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Gets the receivers of OTLP that tests send to, below target/: the OpenTelemetry Collector, rotel and
+# VictoriaMetrics.
+#
+# What cannot be had is one line beginning `SKIPPED: `, and so are its tests. Fails when there is
+# neither the Collector nor rotel. Needs integration/test.sh to have installed what it installs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+die() {
+    printf 'integration/servers.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# get NAME PROGRAM COMMAND...: the command brings the program.
+get() {
+    local name=$1 program=$2 log
+    shift 2
+    [ -x "$program" ] && return
+    echo "Getting $name"
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 </dev/null || true
+    [ -x "$program" ] || printf 'SKIPPED: %s: %s\n' "$name" "$(tail -n 1 "$log")"
+    rm -f "$log"
+}
+
+mkdir -p ../target
+target=$(cd ../target && pwd)
+
+# Wheels are made for one version of CPython each, and need its shared library. Debian's own Python:
+# another one, first in PATH, may be of a version without a wheel.
+rotel() {
+    local folder=$target/rotel
+    rm -rf "$folder"
+    /usr/bin/python3 -m venv "$folder" &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --pre rotel==0.0.1a15 &&
+        "$folder/bin/python" -c 'import os, rotel, sys; os.symlink(*rotel.__path__, sys.argv[1])' \
+            "$folder/package"
+}
+
+# Debian 12's own is too old for OTLP.
+victoria_metrics() {
+    local scratch
+    scratch=$(mktemp -d "$target/suite.XXXXXX")
+    ./suite.sh trixie "$scratch" victoria-metrics &&
+        mv "$scratch/root/usr/bin/victoria-metrics" "$target/"
+    rm -rf "$scratch"
+}
+
+collector=${OTELCOL:-$target/otelcol/otelcol}
+agent=${ROTEL:-$target/rotel/package/rotel-agent}
+[ -n "${OTELCOL:-}" ] || get 'the OpenTelemetry Collector' "$collector" ./otelcol.sh
+[ -n "${ROTEL:-}" ] || get rotel "$agent" rotel
+[ -n "${VICTORIA_METRICS:-}" ] ||
+    get VictoriaMetrics "$target/victoria-metrics" victoria_metrics
+
+[ -x "$collector" ] || [ -x "$agent" ] ||
+    die 'no receiver of OTLP: give one as OTELCOL=/path/to/otelcol'
