@@ -5,6 +5,8 @@ mod algorithms;
 mod allocations;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "otel")]
+mod backends;
 mod captures;
 #[cfg(feature = "otel")]
 mod churn;

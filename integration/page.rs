@@ -68,7 +68,12 @@ fn info(socket: impl AsFd) -> TcpInfo {
 
 /// The name that the bridge makes of a field's metric.
 fn exported_name(family: &str, field: &Field, stem: &str) -> String {
-    let unit = match field.unit {
+    name_of(&format!("{family}.{stem}"), field.unit, field.kind == Kind::Counter)
+}
+
+/// The name of a metric in Prometheus.
+pub(crate) fn name_of(name: &str, unit: &str, is_counter: bool) -> String {
+    let unit = match unit {
         "s" => "_seconds",
         "By" => "_bytes",
         "By/s" => "_bytes_per_second",
@@ -77,8 +82,8 @@ fn exported_name(family: &str, field: &Field, stem: &str) -> String {
             ""
         }
     };
-    let total = if field.kind == Kind::Counter { "_total" } else { "" };
-    format!("{family}_{}{unit}{total}", stem.replace('.', "_"))
+    let total = if is_counter { "_total" } else { "" };
+    format!("{}{unit}{total}", name.replace('.', "_"))
 }
 
 /// What the page should have of one socket: name, part and value.

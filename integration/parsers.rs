@@ -23,8 +23,12 @@ fn said_of(command: &mut Command, page: &str) -> Output {
 #[ignore = "needs promtool: integration/test.sh"]
 fn promtool_has_one_known_complaint() {
     let (_running, address) = serving(&[]);
-    let page = full_page(address);
-    let output = said_of(Command::new("promtool").args(["check", "metrics"]), &page);
+    passes_promtool(&full_page(address));
+}
+
+#[track_caller]
+pub(crate) fn passes_promtool(page: &str) {
+    let output = said_of(Command::new("promtool").args(["check", "metrics"]), page);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // The one name Prometheus would choose otherwise; OpenTelemetry's conventions have the like of
     // `tcp.connection.count` (`db.client.connection.count`). 3 means style: a page that cannot be

@@ -231,7 +231,7 @@ fn wire_attribute(attribute: &wire::KeyValue) -> String {
 }
 
 /// As `Collected` has them: without quotes.
-fn plain_attribute(attribute: &wire::KeyValue) -> String {
+pub(crate) fn plain_attribute(attribute: &wire::KeyValue) -> String {
     wire_attribute(attribute).replace('"', "")
 }
 

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use prost::Message;
 use tokio::runtime::{Builder, Runtime};
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, async_trait};
@@ -23,11 +24,11 @@ use tonic::{Request, Response, Status, async_trait};
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a receiver over HTTP answers.
+/// How a receiver answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Answer {
     Accept,
-    /// Status 503.
+    /// Status 503, over gRPC 14.
     Refuse,
     /// Not at all, until it is told something else.
     Hold,
@@ -40,11 +41,13 @@ pub(crate) struct Push {
     pub(crate) request: ExportMetricsServiceRequest,
 }
 
+type Gate = (Mutex<Answer>, Condvar);
+
 pub(crate) struct Receiver {
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
     pub(crate) endpoint: String,
     pushes: mpsc::Receiver<Push>,
-    answer: Arc<(Mutex<Answer>, Condvar)>,
+    answer: Arc<Gate>,
     runtime: Option<Runtime>,
 }
 
@@ -70,16 +73,26 @@ impl Receiver {
     }
 
     pub(crate) fn grpc() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+        Self::grpc_on(listener, Answer::Accept)
+    }
+
+    pub(crate) fn grpc_on(listener: TcpListener, answer: Answer) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("threads can be started");
         let (sender, pushes) = mpsc::channel();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = listener.expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
-        let service = MetricsServiceServer::new(Service(Mutex::new(sender)));
-        let server = Server::builder().add_service(service);
-        runtime.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        let answer = Arc::new((Mutex::new(Answer::Accept), Condvar::new()));
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        let answer = Arc::new((Mutex::new(answer), Condvar::new()));
+        let gate = Arc::clone(&answer);
+        runtime.spawn(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("it listens");
+            let service = Service { sender: Mutex::new(sender), gate };
+            let service = MetricsServiceServer::new(service);
+            let service = service.accept_compressed(CompressionEncoding::Gzip);
+            let server = Server::builder().add_service(service);
+            server.serve_with_incoming(TcpIncoming::from(listener)).await
+        });
         Self { endpoint: format!("http://{address}"), pushes, answer, runtime: Some(runtime) }
     }
 
@@ -115,11 +128,7 @@ impl Drop for Receiver {
 }
 
 /// Answers the requests of one connection until the client closes it.
-fn serve(
-    mut stream: TcpStream,
-    gate: &(Mutex<Answer>, Condvar),
-    sender: &Sender<Push>,
-) -> io::Result<()> {
+fn serve(mut stream: TcpStream, gate: &Gate, sender: &Sender<Push>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
@@ -139,24 +148,40 @@ fn serve(
         let headers: BTreeMap<_, _> = headers
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        assert_eq!(headers["content-type"], "application/x-protobuf");
         let length = headers["content-length"].parse().expect("it is a number");
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let request = ExportMetricsServiceRequest::decode(&*body).expect("it is OTLP");
+        let kind = headers["content-type"].clone();
+        let request: ExportMetricsServiceRequest = match kind.as_str() {
+            "application/x-protobuf" => Message::decode(&*body).expect("it is OTLP"),
+            "application/json" => serde_json::from_slice(&body).expect("it is OTLP"),
+            other => panic!("{other}"),
+        };
         // A test that has ended wants nothing more.
         let _ = sender.send(Push { headers, request });
 
-        let answer = gate.0.lock().expect("nobody panics with it");
-        let held = |answer: &mut Answer| *answer == Answer::Hold;
-        let answer = *gate.1.wait_while(answer, held).expect("nobody panics with it");
-        let status = if answer == Answer::Accept { "200 OK" } else { "503 Service Unavailable" };
-        let kind = "Content-Type: application/x-protobuf";
-        write!(stream, "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: 0\r\n\r\n")?;
+        let accepted = opened(gate) == Answer::Accept;
+        let status = if accepted { "200 OK" } else { "503 Service Unavailable" };
+        let body = if kind.ends_with("json") { "{}" } else { "" };
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
     }
 }
 
-struct Service(Mutex<Sender<Push>>);
+/// What to answer, once it is known.
+fn opened(gate: &Gate) -> Answer {
+    let answer = gate.0.lock().expect("nobody panics with it");
+    let held = |answer: &mut Answer| *answer == Answer::Hold;
+    *gate.1.wait_while(answer, held).expect("nobody panics with it")
+}
+
+struct Service {
+    sender: Mutex<Sender<Push>>,
+    gate: Arc<Gate>,
+}
 
 #[async_trait]
 impl MetricsService for Service {
@@ -170,7 +195,12 @@ impl MetricsService for Service {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
         let push = Push { headers: headers.collect(), request };
-        let _ = self.0.lock().expect("nobody panics with it").send(push);
-        Ok(Response::new(ExportMetricsServiceResponse::default()))
+        let _ = self.sender.lock().expect("nobody panics with it").send(push);
+        let gate = Arc::clone(&self.gate);
+        let answer = tokio::task::spawn_blocking(move || opened(&gate)).await;
+        match answer.expect("waiting does not panic") {
+            Answer::Accept => Ok(Response::new(ExportMetricsServiceResponse::default())),
+            _ => Err(Status::unavailable("refused")),
+        }
     }
 }
