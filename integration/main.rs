@@ -27,6 +27,7 @@ mod load;
 #[cfg(feature = "otel")]
 mod loans;
 mod loopback;
+mod matrix;
 #[cfg(feature = "otel")]
 mod mishaps;
 #[cfg(feature = "otel")]

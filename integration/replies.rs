@@ -1,12 +1,16 @@
 //! Replies as bytes: captured ones, and one made up so that only its length and kernel decide.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tcpinfo::{FIELDS, Field, Kernel, TcpInfo};
 
 /// The directory of the captured replies.
 pub(crate) fn data() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("integration/data")
+    // Also from the package of `integration/kernels/decoder`, which lies below it.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let data =
+        folders.find_map(|folder| Some(folder.join("integration/data")).filter(|d| d.is_dir()));
+    data.expect("the data lie in the repository")
 }
 
 /// The bytes that a file of hexadecimal digits holds.

@@ -874,6 +874,9 @@ impl fmt::Display for TcpInfo {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(feature = "serde")]
 mod json {
     use serde::ser::{Serialize, SerializeMap, Serializer};
