@@ -47,11 +47,15 @@ fn none(release: &str, found: Vec<String>) {
 #[test]
 fn every_reply_and_all_its_beginnings_say_what_the_header_says() {
     let big = cfg!(target_endian = "big");
-    let mut replayed = 0;
+    let (mut replayed, mut structs) = (0, BTreeSet::new());
     for Captured { release, truth, replies } in captured() {
         if truth.big_endian == big {
             none(&release, truth.judge(&release, &replies));
             replayed += replies.len();
+            let members = truth.members.iter().map(|member| member.name.clone());
+            if structs.insert(members.collect::<Vec<_>>()) {
+                none(&release, truth.differences_of_probes(&release));
+            }
         }
     }
     println!("{replayed} replies");

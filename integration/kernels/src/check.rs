@@ -128,6 +128,7 @@ pub(crate) fn check(console: &str, truth: &str, by: &str, save: Option<&str>) ->
     }
     let replies: Vec<Vec<u8>> = console.cases.iter().map(|(_, hex)| bytes(hex)).collect();
     problems.extend(truth.judge(&console.release, &replies));
+    problems.extend(truth.differences_of_probes(&console.release));
     let mut present = BTreeMap::<String, usize>::new();
     for reply in &replies {
         let Ok(kernel) = console.release.parse::<Kernel>();
