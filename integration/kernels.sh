@@ -171,13 +171,9 @@ for architecture in "${architectures[@]}"; do cat "$work/apt/$architecture"-*/of
     sort -u -k 3,3 -k 1,1V -k 2,2V | awk '!seen[$1, $2]++' >"$offered"
 [ -s "$offered" ] || die 'no suite was reached'
 
-# newest ARCHITECTURE SERIES...: the newest kernel of all these.
+# newest ARCHITECTURE SERIES: the newest kernel of it.
 newest() {
-    local architecture=$1
-    shift
-    local series
-    series=$(printf '|%s' "${@//./\\.}")
-    awk -v architecture="$architecture" -v series="^(${series:1})[.-]" \
+    awk -v architecture="$1" -v series="^${2//./[.]}[.-]" \
         '$3 == architecture && $1 ~ series' "$offered" | sort -V -k 2,2 | tail -n 1
 }
 
@@ -199,10 +195,11 @@ awk '{ split($1, v, /[.+-]/); print v[1] "." v[2] }' "$offered" | sort -uV |
 case $form in
     short)
         : >"$chosen"
-        for layout in '232 bytes: 5.10 6.1' '248 bytes: 6.12 6.16 6.17' '280 bytes: 6.18 6.19' \
-            '280 bytes, as of 7.0: 7.0 7.1 7.2 7.3'; do
+        # Of each layout the first that is offered: those that also have their modules and header.
+        for layout in '232 bytes: 6.1 5.10' '248 bytes: 6.12 6.17 6.16' '280 bytes: 6.18 6.19' \
+            '280 bytes, as of 7.0: 7.3 7.2 7.1 7.0'; do
             read -ra series <<<"${layout#*:}"
-            kernel=$(newest amd64 "${series[@]}")
+            kernel=$(for one in "${series[@]}"; do newest amd64 "$one"; done | sed -n 1p)
             if [ -n "$kernel" ]; then echo "$kernel" >>"$chosen"; else absent+=("$layout"); fi
         done
         ;;
@@ -266,7 +263,7 @@ boot() {
             'stdio,id=console' -device 'sclpconsole,chardev=console' -append
             'quiet loglevel=1 panic=-1')
     fi
-    timeout 300 "${machine[@]}" -accel tcg -m 512 -smp 1 -nographic -nodefaults \
+    timeout --foreground 300 "${machine[@]}" -accel tcg -m 512 -smp 1 -nographic -nodefaults \
         -no-reboot -kernel "$folder/vmlinuz" -initrd "$console.initrd" \
         </dev/null >"$console" 2>"$console.errors" || echo "qemu: status $?" >>"$console.errors"
     rm -f "$console.initrd"

@@ -158,8 +158,7 @@ const NO_BITS: &[&str] = &["fastopen_client_fail", "delivery_rate_app_limited"];
 fn kernels_that_cannot_be_booted_decode_by_their_documented_members() {
     for (release, size, lacks) in DOCUMENTED {
         let newer = captured().into_iter().find(|captured| {
-            !captured.truth.big_endian == cfg!(target_endian = "little")
-                && captured.truth.size >= 248
+            captured.truth.big_endian == cfg!(target_endian = "big") && captured.truth.size >= 248
         });
         let mut truth = newer.expect("6.12 was captured").truth;
         truth.size = *size;
