@@ -8,13 +8,7 @@
 # TCP_INFO. Big-endian ones (s390x) are in all but the short form. The table is also in
 # target/kernels/table.txt. With --save the replies of the newest of each series go to
 # integration/data, where the tests replay them.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-die() {
-    printf 'integration/kernels.sh: %s\n' "$*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 
 form=every save= named=()
 for argument in "$@"; do
@@ -26,34 +20,7 @@ for argument in "$@"; do
     esac
 done
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif ! command -v sudo >/dev/null; then
-        die "needs root, or sudo, for: $*"
-    else
-        sudo "$@"
-    fi
-}
-
-apt() {
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get --quiet --yes -o DPkg::Lock::Timeout=300 "$@" </dev/null
-}
-
-# need PACKAGE... -- COMMAND...: the packages are missing where the command fails.
-missing=()
-need() {
-    local packages=()
-    while [ "$1" != -- ]; do
-        packages+=("$1")
-        shift
-    done
-    shift
-    "$@" >/dev/null 2>&1 </dev/null || missing+=("${packages[@]}")
-}
-
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need_rust
 command -v apt-get >/dev/null || die 'needs apt-get: the kernels are packages of Debian'
 [ "$(uname -m)" = x86_64 ] || die 'boots x86_64 kernels with a program built for this machine'
 need cpio -- cpio --version
@@ -66,11 +33,7 @@ if [ "$form" != short ]; then
     need qemu-system-misc -- qemu-system-s390x --version
     need qemu-user-static -- qemu-s390x-static --version
 fi
-if [ "${#missing[@]}" -gt 0 ]; then
-    echo "Installing: ${missing[*]}"
-    apt update
-    apt install --no-install-recommends "${missing[@]}"
-fi
+install_missing
 
 work=$PWD/target/kernels
 mkdir -p "$work"/{apt,cache,runs}
@@ -87,9 +50,7 @@ x86=$work/build/x86_64-unknown-linux-gnu/release/tcpinfo-kernels
 big=$work/build/s390x-unknown-linux-gnu/release/tcpinfo-kernels
 cargo_for_guests build x86_64-unknown-linux-gnu kernels
 if [ "$form" != short ]; then
-    if command -v rustup >/dev/null; then
-        rustup component list --installed | grep -q '^rust-src' || rustup component add rust-src
-    fi
+    need_component rust-src
     # Nobody ships the standard library for it: it is built along, which stable only does when asked.
     export RUSTC_BOOTSTRAP=1 CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc \
         CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER=qemu-s390x-static
@@ -100,23 +61,11 @@ if [ "$form" != short ]; then
     grep '^test result' "$work/decoder.log"
 fi
 
-# suite ARCHITECTURE SUITE SITE: another suite's lists, apart from the machine's own.
+# suite ARCHITECTURE SUITE SITE: what another suite offers.
 suite() {
     local folder=$work/apt/$1-$2
-    mkdir -p "$folder"/{lists,archives}/partial
-    : >"$folder/status"
-    echo "deb [arch=$1 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $3 $2 main" \
-        >"$folder/sources.list"
-    cat >"$folder/apt.conf" <<END
-APT::Architecture "$1"; APT::Architectures { "$1"; };
-Dir::Etc::sourcelist "$folder/sources.list"; Dir::Etc::sourceparts "-";
-Dir::State::lists "$folder/lists"; Dir::State::status "$folder/status";
-Dir::Cache "$folder"; Acquire::Languages "none";
-Acquire::Check-Valid-Until "false";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-END
-    if APT_CONFIG=$folder/apt.conf apt-get --quiet update >"$folder/log" 2>&1 &&
-        ! grep -q '^[EW]:' "$folder/log"; then
+    mkdir -p "$folder"
+    if another_suite "$folder" "$1" "$2" "$3"; then
         offers "$1" "$2" >"$folder/offers"
     else
         : >"$folder/offers"
@@ -146,11 +95,7 @@ offers() {
             }'
 }
 
-# SITE is where the suites lie: a mirror that the machine is configured with.
-site() {
-    apt-get indextargets --format '$(SITE)' | grep -m 1 "/$1/*$" || true
-}
-main=$(site debian) security=$(site debian-security)
+main=$(mirror debian) security=$(mirror debian-security)
 [ -n "$main" ] || die 'apt has no Debian mirror configured'
 rm -f "$work"/apt/*/{missing,offers}
 architectures=(amd64 s390x)

@@ -3,30 +3,24 @@
 #
 # Takes some three minutes and 1.3 GB below target/, which it gives back; nothing when the program
 # is there already. `OTELCOL=/path/to/otelcol` makes the tests use another one.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 
-die() {
-    printf 'integration/otelcol.sh: %s\n' "$*" >&2
-    exit 1
-}
-
-mkdir -p ../target/otelcol
-output=$(cd ../target/otelcol && pwd)
-[ "$output/otelcol" -nt otelcol/main.go ] && [ "$output/otelcol" -nt otelcol/packages.txt ] && exit
+sources=integration/otelcol output=$PWD/target/otelcol
+mkdir -p "$output"
+[ "$output/otelcol" -nt $sources/main.go ] && [ "$output/otelcol" -nt $sources/packages.txt ] && exit
 
 scratch=$(mktemp -d "$output/build.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 root=$scratch/root
-mapfile -t packages <otelcol/packages.txt
-./suite.sh forky "$scratch" golang-go "${packages[@]}"
+mapfile -t packages <$sources/packages.txt
+integration/suite.sh forky "$scratch" golang-go "${packages[@]}"
 # golang-go depends on the current version and links to it.
 go=$(readlink "$root/usr/lib/go") || die 'golang-go has no link to a version of Go'
-./suite.sh forky "$scratch" "golang-${go#go-}-go" "golang-${go#go-}-src"
+integration/suite.sh forky "$scratch" "golang-${go#go-}-go" "golang-${go#go-}-src"
 
 # Go finds packages below GOPATH/src: ours, and those of Debian.
 mkdir -p "$scratch/ours/src/otelcol" "$scratch/debian"
-cp otelcol/main.go "$scratch/ours/src/otelcol"
+cp $sources/main.go "$scratch/ours/src/otelcol"
 ln -s "$root/usr/share/gocode/src" "$scratch/debian/src"
 version=$(APT_CONFIG=$scratch/apt.conf apt-cache show golang-opentelemetry-collector-dev |
     sed -n 's/^Version: \([0-9.]*\).*/\1/p' | head -n 1)

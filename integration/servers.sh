@@ -4,13 +4,7 @@
 #
 # What cannot be had is one line beginning `SKIPPED: `, and so are its tests. Fails when there is
 # neither the Collector nor rotel. Needs integration/test.sh to have installed what it installs.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-
-die() {
-    printf 'integration/servers.sh: %s\n' "$*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 
 # get NAME PROGRAM COMMAND...: the command brings the program.
 get() {
@@ -24,8 +18,8 @@ get() {
     rm -f "$log"
 }
 
-mkdir -p ../target
-target=$(cd ../target && pwd)
+mkdir -p target
+target=$PWD/target
 
 # Wheels are made for one version of CPython each, and need its shared library. Debian's own Python:
 # another one, first in PATH, may be of a version without a wheel.
@@ -42,14 +36,14 @@ rotel() {
 victoria_metrics() {
     local scratch
     scratch=$(mktemp -d "$target/suite.XXXXXX")
-    ./suite.sh trixie "$scratch" victoria-metrics &&
+    integration/suite.sh trixie "$scratch" victoria-metrics &&
         mv "$scratch/root/usr/bin/victoria-metrics" "$target/"
     rm -rf "$scratch"
 }
 
 collector=${OTELCOL:-$target/otelcol/otelcol}
 agent=${ROTEL:-$target/rotel/package/rotel-agent}
-[ -n "${OTELCOL:-}" ] || get 'the OpenTelemetry Collector' "$collector" ./otelcol.sh
+[ -n "${OTELCOL:-}" ] || get 'the OpenTelemetry Collector' "$collector" integration/otelcol.sh
 [ -n "${ROTEL:-}" ] || get rotel "$agent" rotel
 [ -n "${VICTORIA_METRICS:-}" ] ||
     get VictoriaMetrics "$target/victoria-metrics" victoria_metrics

@@ -2,45 +2,11 @@
 # Runs every test, those too that need other programs, after installing what is missing of these.
 #
 # Plain `cargo test` runs all tests that need nothing installed.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 # Debian keeps tc, sysctl and modprobe where only root looks.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-die() {
-    printf 'integration/test.sh: %s\n' "$*" >&2
-    exit 1
-}
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif ! command -v sudo >/dev/null; then
-        die "needs root, or sudo, for: $*"
-    elif [ -t 0 ]; then
-        sudo "$@"
-    else
-        sudo -n "$@"
-    fi
-}
-
-apt() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes "$@" </dev/null
-}
-
-# need PACKAGE... -- COMMAND...: the packages are missing where the command fails.
-missing=()
-need() {
-    local packages=()
-    while [ "$1" != -- ]; do
-        packages+=("$1")
-        shift
-    done
-    shift
-    "$@" >/dev/null 2>&1 </dev/null || missing+=("${packages[@]}")
-}
-
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need_rust
 need gcc libc6-dev -- cc --version
 need iproute2 -- ss --version
 need iproute2 -- tc -V
@@ -64,16 +30,10 @@ need "libpython$python" -- has_libpython
 # `wrk -v` says its version and fails.
 need wrk -- command -v wrk
 
-if [ "${#missing[@]}" -gt 0 ]; then
-    command -v apt-get >/dev/null ||
-        die "needs these packages of Debian, and there is no apt-get to install them: ${missing[*]}"
-    echo "Installing: ${missing[*]}"
-    apt update
-    apt install --no-install-recommends "${missing[@]}"
-    if [[ " ${missing[*]} " == *' prometheus '* ]]; then
-        # Its programs are wanted, not its service.
-        as_root systemctl disable --now prometheus >/dev/null 2>&1 || true
-    fi
+install_missing
+if [[ " ${missing[*]} " == *' prometheus '* ]]; then
+    # Its programs are wanted, not its service.
+    as_root systemctl disable --now prometheus >/dev/null 2>&1 || true
 fi
 
 integration/servers.sh
