@@ -11,23 +11,37 @@ use std::thread;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use socket2::{Domain, Socket, Type};
-use tcpinfo::{Group, Monitor, State};
+use tcpinfo::{Group, Monitor, State, Watched};
 
 use crate::reader::{Collected, Reader, Series};
 
 /// What the peers of one group's connections counted.
 #[derive(Default)]
-struct Peers {
-    connections: AtomicU64,
-    received: AtomicU64,
-    sent: AtomicU64,
+pub(crate) struct Peers {
+    pub(crate) connections: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
+impl Peers {
+    /// One more connection that ended.
+    pub(crate) fn add(&self, received: u64, sent: u64) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.received.fetch_add(received, Ordering::Relaxed);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
 }
 
 /// One short connection: a request of `size` bytes, a half-close, an answer half as long, the end.
-fn exchange(listener: &TcpListener, group: &Group, peers: &Peers, size: usize) {
+pub(crate) fn exchange(
+    listener: &TcpListener,
+    watch: impl FnOnce(TcpStream) -> Watched<TcpStream>,
+    peers: &Peers,
+    size: usize,
+) {
     let bytes = [7; 4_096];
     let address = listener.local_addr().expect("it is bound");
-    let client = group.watch(TcpStream::connect(address).expect("it listens"));
+    let client = watch(TcpStream::connect(address).expect("it listens"));
     let (mut server, _) = listener.accept().expect("the client connected");
     (&client).write_all(&bytes[..size]).expect("room for the request");
     client.shutdown(Shutdown::Write).expect("it is connected");
@@ -37,9 +51,7 @@ fn exchange(listener: &TcpListener, group: &Group, peers: &Peers, size: usize) {
     drop(server);
     let mut answer = Vec::with_capacity(size);
     (&client).read_to_end(&mut answer).expect("the answer");
-    peers.connections.fetch_add(1, Ordering::Relaxed);
-    peers.received.fetch_add(request.len() as u64, Ordering::Relaxed);
-    peers.sent.fetch_add((size / 2) as u64, Ordering::Relaxed);
+    peers.add(request.len() as u64, (size / 2) as u64);
 }
 
 /// Collects until told to stop, and once more; every counter must stay and never go down.
@@ -111,7 +123,8 @@ fn a_hundred_thousand_connections_add_up_to_what_their_peers_counted() {
                     for number in 0..EACH {
                         let group = ((thread + number) % 4) as usize;
                         let size = (number * 37 % 4_096) as usize;
-                        exchange(&listener, &groups[group], &peers[group], size);
+                        let watch = |stream| groups[group].watch(stream);
+                        exchange(&listener, watch, &peers[group], size);
                     }
                 })
             })
@@ -214,7 +227,7 @@ fn groups_that_come_and_go_beyond_the_cap_lose_no_byte() {
     let mut last: BTreeMap<Series, f64> = BTreeMap::new();
     for round in 0..600_u64 {
         let group = monitor.group([KeyValue::new("group", (round * round % 11) as i64)]);
-        exchange(&listener, &group, &peers, (round % 900) as usize);
+        exchange(&listener, |stream| group.watch(stream), &peers, (round % 900) as usize);
         drop(group);
         if round % 7 == 0 {
             for (series, delta) in delta.collected().counters {

@@ -12,6 +12,7 @@ mod captures;
 mod churn;
 #[cfg(feature = "hyper")]
 mod clients;
+mod corpus;
 #[cfg(feature = "diag")]
 mod diag;
 #[cfg(feature = "otel")]
@@ -51,6 +52,8 @@ mod sameness;
 mod series;
 #[cfg(feature = "tokio")]
 mod servers;
+#[cfg(feature = "otel")]
+mod soak;
 mod ss;
 #[cfg(feature = "tokio")]
 mod stream;

@@ -15,8 +15,13 @@ pub(crate) fn data() -> PathBuf {
 
 /// The bytes that a file of hexadecimal digits holds.
 pub(crate) fn bytes_of(file: &str) -> Vec<u8> {
-    let text = std::fs::read_to_string(data().join(file))
-        .unwrap_or_else(|error| panic!("integration/data/{file}: {error}"));
+    bytes_in(&data().join(file))
+}
+
+/// The bytes that the file at a path holds.
+pub(crate) fn bytes_in(path: &Path) -> Vec<u8> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"));
     let digits: Vec<char> = text.split_whitespace().flat_map(str::chars).collect();
     digits
         .chunks(2)

@@ -49,11 +49,16 @@ use crate::kernel::Kernel;
 use crate::netlink::{Answer, Message};
 use crate::state::State;
 
+#[cfg(any(test, fuzzing))]
+mod anything;
 mod dump;
 mod query;
 mod socket;
 
 pub use crate::netlink::Malformed;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use anything::hold_for_any_datagram;
 pub use dump::Sockets;
 pub use query::{Family, Query};
 pub use socket::Socket;

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Fuzzes what decodes bytes of the kernel: `fuzz/` with cargo-fuzz, on stable Rust.
+#
+#   integration/fuzz.sh --short   every target for a few seconds, under AddressSanitizer: for .ci/run
+#   integration/fuzz.sh           decode 100,000,000 times, and 10,000,000 times under
+#                                 AddressSanitizer; every other target 10,000,000 times under it
+#   integration/fuzz.sh --keep    puts what was found, minimised, into fuzz/corpus
+#
+# What it finds wrong stays in target/fuzz/wrong: fix it, and put the input into fuzz/corpus.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+# -Z options of the stable compiler: cargo-fuzz needs some.
+export RUSTC_BOOTSTRAP=1
+
+die() {
+    printf 'integration/fuzz.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+case ${1-} in
+--short | --keep | '') ;;
+*) die "unknown argument $1: --short, --keep, or none" ;;
+esac
+command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+c++ --version >/dev/null 2>&1 || die 'needs a C++ compiler, package g++: libFuzzer is C++'
+
+integration/tool.sh cargo-fuzz
+export PATH="$PWD/target/tools/bin:$PATH"
+
+targets=(congestion decode kernel netlink)
+target=x86_64-unknown-linux-gnu
+flags=(-max_len=600 -print_final_stats=1 -verbosity=0 -artifact_prefix=target/fuzz/wrong/)
+mkdir -p target/fuzz/wrong
+
+# Replays what was found before, and writes what fuzzing begins with.
+env -u RUSTC_BOOTSTRAP cargo test --quiet --all-features --test integration corpus::
+
+# build SANITIZER [FLAG...]: in a folder of its own.
+build() {
+    cargo fuzz build --target-dir "target/fuzz/$1" --target "$target" --sanitizer "$@"
+}
+
+# run SANITIZER TARGET FLAG...: what is found goes into the first of the three folders.
+run() {
+    local sanitizer=$1 name=$2 found=target/fuzz/corpus/$2
+    shift 2
+    mkdir -p "$found"
+    echo "fuzz $name, sanitizer $sanitizer, $*"
+    "target/fuzz/$sanitizer/$target/release/$name" "${flags[@]}" "$@" \
+        "$found" "target/tmp/seeds/$name" "fuzz/corpus/$name" 2>&1 |
+        grep -v '^INFO: ' || die "$name failed: see target/fuzz/wrong"
+}
+
+build address
+case ${1-} in
+--short)
+    for name in "${targets[@]}"; do
+        run address "$name" -max_total_time=12
+    done
+    ;;
+'')
+    for name in "${targets[@]}"; do
+        run address "$name" -runs=10000000
+    done
+    build none --no-trace-compares
+    run none decode -runs=100000000
+    ;;
+--keep)
+    for name in "${targets[@]}"; do
+        seeds=target/tmp/seeds/$name kept=target/fuzz/kept/$name
+        mkdir -p "target/fuzz/corpus/$name" fuzz/corpus/"$name"
+        rm -rf "$kept"
+        mkdir -p "$kept"
+        cp "$seeds"/* "$kept"
+        "target/fuzz/address/$target/release/$name" -merge=1 "${flags[@]}" \
+            "$kept" "target/fuzz/corpus/$name" "fuzz/corpus/$name"
+        # What the seeds reach need not be kept.
+        (cd "$seeds" && printf '%s\0' *) | (cd "$kept" && xargs -0 rm --)
+        rm -f fuzz/corpus/"$name"/*
+        cp "$kept"/* fuzz/corpus/"$name"
+    done
+    ;;
+esac

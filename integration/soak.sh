@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Connections that come and go, sweeps and two exporters: what the process holds must not grow, and in
+# the end every total must be what the peers counted. See integration/soak.rs.
+#
+#   integration/soak.sh           half an hour
+#   integration/soak.sh --short   two minutes: for .ci/run
+#   integration/soak.sh SECONDS
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+die() {
+    printf 'integration/soak.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+case ${1-} in
+'') seconds=1800 ;;
+--short) seconds=120 ;;
+*[!0-9]*) die "unknown argument $1: --short, a number of seconds, or none" ;;
+*) seconds=$1 ;;
+esac
+command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+TCPINFO_SOAK_SECONDS=$seconds cargo test --all-features --test integration -- \
+    --exact soak::nothing_grows_while_connections_come_and_go --show-output
