@@ -52,14 +52,15 @@ run() {
         grep -v '^INFO: ' || die "$name failed: see target/fuzz/wrong"
 }
 
-build address
 case ${1-} in
 --short)
+    build address
     for name in "${targets[@]}"; do
         run address "$name" -max_total_time=12
     done
     ;;
 '')
+    build address --no-trace-compares
     for name in "${targets[@]}"; do
         run address "$name" -runs=10000000
     done
@@ -67,18 +68,16 @@ case ${1-} in
     run none decode -runs=100000000
     ;;
 --keep)
+    build none --no-trace-compares
     for name in "${targets[@]}"; do
-        seeds=target/tmp/seeds/$name kept=target/fuzz/kept/$name
-        mkdir -p "target/fuzz/corpus/$name" fuzz/corpus/"$name"
+        kept=target/fuzz/kept/$name
         rm -rf "$kept"
-        mkdir -p "$kept"
-        cp "$seeds"/* "$kept"
-        "target/fuzz/address/$target/release/$name" -merge=1 "${flags[@]}" \
-            "$kept" "target/fuzz/corpus/$name" "fuzz/corpus/$name"
-        # What the seeds reach need not be kept.
-        (cd "$seeds" && printf '%s\0' *) | (cd "$kept" && xargs -0 rm --)
-        rm -f fuzz/corpus/"$name"/*
-        cp "$kept"/* fuzz/corpus/"$name"
+        mkdir -p "$kept" "target/fuzz/corpus/$name"
+        # As few as reach all the code that these reach.
+        "target/fuzz/none/$target/release/$name" "${flags[@]}" -set_cover_merge=1 -use_counters=0 \
+            "$kept" "fuzz/corpus/$name" "target/fuzz/corpus/$name"
+        rm -rf fuzz/corpus/"$name"
+        cp -r "$kept" fuzz/corpus/"$name"
     done
     ;;
 esac

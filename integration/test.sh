@@ -27,6 +27,7 @@ has_libpython() {
     grep -q "libpython$python.so" <<<"$(ldconfig -p)"
 }
 need "libpython$python" -- has_libpython
+need valgrind -- valgrind --version
 # `wrk -v` says its version and fails.
 need wrk -- command -v wrk
 

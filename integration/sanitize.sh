@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Runs the tests of what asks the kernel, and of sockets that come and go, where memory is watched.
+#
+#   integration/sanitize.sh --short   some under valgrind, no build of their own: for .ci/run
+#   integration/sanitize.sh           these, and all of them under AddressSanitizer
+#   integration/sanitize.sh --races   all under ThreadSanitizer, std included (needs rust-src)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+die() {
+    printf 'integration/sanitize.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+case ${1-} in
+--short | --races | '') ;;
+*) die "unknown argument $1: --short, --races, or none" ;;
+esac
+command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+target=$(rustc -vV | sed -n 's/^host: //p')
+
+# What asks the kernel, and what keeps sockets.
+tests=(congestion:: diag:: live:: monitor:: read:: stream::)
+
+under_valgrind() {
+    command -v valgrind >/dev/null || die 'needs valgrind, the package of that name'
+    local host=${target//-/_} options=(
+        --quiet --error-exitcode=9 --fair-sched=yes
+        --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
+    )
+    env "CARGO_TARGET_${host^^}_RUNNER=valgrind ${options[*]}" \
+        cargo test --all-features --test integration -- "${tests[@]}"
+}
+
+# sanitized NAME CARGO-FLAG...: in a folder of its own. Some tests leak on purpose.
+sanitized() {
+    local name=$1
+    shift
+    ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$name \
+        cargo test --no-fail-fast --target "$target" --target-dir "target/$name" "$@" \
+        --no-default-features --features otel,diag,serde --lib --test integration -- \
+        "${tests[@]}" churn:: loans:: mishaps::
+}
+
+case ${1-} in
+--short) under_valgrind ;;
+--races) sanitized thread -Z build-std=std,test ;;
+'')
+    under_valgrind
+    sanitized address
+    ;;
+esac
