@@ -30,6 +30,7 @@ fn grow(bytes: isize) {
 }
 
 /// Bytes that the process has allocated and not freed.
+#[cfg(feature = "otel")]
 pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed).try_into().expect("nothing is freed that was not allocated")
 }

@@ -249,3 +249,24 @@ fn groups_that_come_and_go_beyond_the_cap_lose_no_byte() {
     }
     assert_eq!(exported, peers.received.load(Ordering::Relaxed) as f64);
 }
+
+/// Why groups have to be few in number also over time.
+#[test]
+fn histograms_of_groups_that_are_gone_stay_where_the_sdk_cumulates() {
+    const GROUPS: usize = 40;
+    let monitor = Monitor::builder().with_max_groups(2).build();
+    let (cumulative, _one) = provider(&monitor, Temporality::Cumulative);
+    let (delta, _two) = provider(&monitor, Temporality::Delta);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let lives = |collected: Collected| {
+        collected.histograms.keys().filter(|it| it.starts_with("tcp.connection.duration{")).count()
+    };
+    let mut seen = Vec::new();
+    for number in 0..GROUPS {
+        let group = monitor.group([KeyValue::new("group", number as i64)]);
+        exchange(&listener, |it| group.watch(it), &Peers::default(), 100);
+        drop(group);
+        seen.push((lives(cumulative.collected()), lives(delta.collected())));
+    }
+    assert_eq!(seen, (1..=GROUPS).map(|all| (all, 1)).collect::<Vec<_>>());
+}

@@ -90,6 +90,9 @@ impl Monitor {
     /// Groups are few: a listener, an upstream, a service. Beyond
     /// [`max_groups`](Builder::with_max_groups) a group that nobody uses any more makes room, or
     /// else the sockets are reported under `otel.metric.overflow=true`.
+    ///
+    /// Histograms are the SDK's own, which forgets none: a cumulative exporter goes on to show
+    /// those of every group there ever was, up to the SDK's limit of 2,000.
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = Attributes::new(attributes);
         let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);

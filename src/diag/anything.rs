@@ -84,11 +84,23 @@ mod tests {
     }
 
     #[test]
-    fn what_fuzzing_found_still_holds() {
+    fn what_kernels_said_and_fuzzing_found_still_holds() {
         let found = files("fuzz/corpus/netlink");
         for path in &found {
             hold_for_any_datagram(&std::fs::read(path).expect("it can be read"));
         }
-        println!("{} datagrams", found.len());
+        let mut said = files("integration/data");
+        said.retain(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nl_"))
+        });
+        for path in &said {
+            let hex = std::fs::read_to_string(path).expect("hexadecimal digits");
+            let byte = |pair| u8::from_str_radix(pair, 16).expect("two digits");
+            let hex: String = hex.split_whitespace().collect();
+            let bytes: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|at| byte(&hex[at..at + 2])).collect();
+            hold_for_any_datagram(&bytes);
+        }
+        println!("{} datagrams of kernels, {} of the fuzzer", said.len(), found.len());
     }
 }
