@@ -30,7 +30,7 @@ export PATH="$PWD/target/tools/bin:$PATH"
 
 targets=(congestion decode kernel netlink)
 target=x86_64-unknown-linux-gnu
-flags=(-max_len=600 -print_final_stats=1 -verbosity=0 -artifact_prefix=target/fuzz/wrong/)
+flags=(-max_len=600 -print_final_stats=1 -artifact_prefix=target/fuzz/wrong/)
 mkdir -p target/fuzz/wrong
 
 # Replays what was found before, and writes what fuzzing begins with.
@@ -43,13 +43,17 @@ build() {
 
 # run SANITIZER TARGET FLAG...: what is found goes into the first of the three folders.
 run() {
-    local sanitizer=$1 name=$2 found=target/fuzz/corpus/$2
+    local sanitizer=$1 name=$2 found=target/fuzz/corpus/$2 log=target/fuzz/$2.log start=$SECONDS
     shift 2
     mkdir -p "$found"
-    echo "fuzz $name, sanitizer $sanitizer, $*"
     "target/fuzz/$sanitizer/$target/release/$name" "${flags[@]}" "$@" \
-        "$found" "target/tmp/seeds/$name" "fuzz/corpus/$name" 2>&1 |
-        grep -v '^INFO: ' || die "$name failed: see target/fuzz/wrong"
+        "$found" "target/tmp/seeds/$name" "fuzz/corpus/$name" >"$log" 2>&1 || {
+        tail -n 100 "$log"
+        die "$name failed: see $log and target/fuzz/wrong"
+    }
+    printf 'fuzz %s, sanitizer %s: %d executions in %d s, coverage %d\n' "$name" "$sanitizer" \
+        "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" $((SECONDS - start)) \
+        "$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)"
 }
 
 case ${1-} in
