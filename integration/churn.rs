@@ -270,3 +270,29 @@ fn histograms_of_groups_that_are_gone_stay_where_the_sdk_cumulates() {
     }
     assert_eq!(seen, (1..=GROUPS).map(|all| (all, 1)).collect::<Vec<_>>());
 }
+
+#[test]
+fn histograms_of_the_fifteen_hundred_and_first_group_are_folded_and_lose_no_sample() {
+    const AT_A_TIME: i64 = 100;
+    let monitor = Monitor::builder().with_max_groups(AT_A_TIME as usize).build();
+    let (reader, _provider) = provider(&monitor, Temporality::Cumulative);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let mut collected = Collected::default();
+    for round in 0..16 {
+        for number in 0..AT_A_TIME {
+            let group = monitor.group([KeyValue::new("group", round * AT_A_TIME + number)]);
+            exchange(&listener, |it| group.watch(it), &Peers::default(), 100);
+        }
+        collected = reader.collected();
+    }
+    let lives = collected.histograms.into_iter();
+    let lives: Vec<_> =
+        lives.filter(|(it, _)| it.starts_with("tcp.connection.duration{")).collect();
+    let of = |overflow| {
+        let chosen = lives.iter().filter(move |(it, _)| it.contains("overflow") == overflow);
+        chosen.map(|(_, count)| *count).collect::<Vec<_>>()
+    };
+    assert_eq!(of(false), vec![1; 1_500]);
+    assert_eq!(of(true), [100]);
+    assert_eq!(monitor.snapshot().monitor.folded, 0);
+}

@@ -47,7 +47,7 @@ impl Monitor {
             number: self.shared.register(),
             last: metrics.len() - 1,
             cycles: Mutex::new(HashMap::new()),
-            histograms: Histograms::new(&meter, choose),
+            histograms: Histograms::new(&meter, choose, self.shared.config.groups),
             errors: Mutex::new(BTreeMap::new()),
         });
         for (index, metric) in metrics.into_iter().enumerate() {

@@ -99,7 +99,7 @@ type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
 pub(crate) struct Config {
     pub(super) identity: Identity,
     pub(crate) fields: Box<dyn Fn(&Field) -> bool + Send + Sync>,
-    pub(super) groups: usize,
+    pub(crate) groups: usize,
     pub(super) sockets: usize,
     pub(super) samples: usize,
     pub(super) on_error: Option<OnError>,

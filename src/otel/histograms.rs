@@ -1,10 +1,13 @@
 //! The histograms: samples of every group, recorded once a collection.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use opentelemetry::metrics::{Histogram, Meter};
 
 use super::GROUPS;
 use crate::info::{FIELDS, Field, Kind};
-use crate::monitor::{Sample, Snapshot};
+use crate::monitor::{Attributes, Sample, Snapshot};
 
 /// The histograms of one registration, fed once a collection.
 pub(super) struct Histograms {
@@ -12,7 +15,15 @@ pub(super) struct Histograms {
     queueing_delay: Option<Histogram<f64>>,
     duration: Histogram<f64>,
     sweep_duration: Histogram<f64>,
+    /// Groups with histograms of their own. The SDK forgets none where it cumulates.
+    known: Mutex<HashSet<Attributes>>,
+    /// How many there may be, ever.
+    cap: usize,
 }
+
+/// How many groups may have histograms in the life of a program: below the SDK's 2,000 attribute
+/// sets for one instrument, beyond which it loses samples.
+const EVER: usize = 1_500;
 
 /// Round trips, from a rack to the other side of a sleeping phone.
 const TIMES: [f64; 17] = [
@@ -28,7 +39,7 @@ const LIVES: [f64; 12] =
     [0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
 impl Histograms {
-    pub(super) fn new(meter: &Meter, choose: &dyn Fn(&Field) -> bool) -> Self {
+    pub(super) fn new(meter: &Meter, choose: &dyn Fn(&Field) -> bool, groups: usize) -> Self {
         let build = |name: &str, description, unit, bounds: &[f64]| {
             let builder = meter.f64_histogram(format!("{GROUPS}.{name}"));
             let builder = builder.with_description(description).with_unit(unit);
@@ -55,13 +66,29 @@ impl Histograms {
                 .then(|| build("queueing_delay", queueing, "s", &TIMES)),
             duration: build("connection.duration", duration, "s", &LIVES),
             sweep_duration: build("monitor.sweep.duration", sweep, "s", &TIMES),
+            known: Mutex::new(HashSet::new()),
+            cap: groups.max(EVER),
         }
+    }
+
+    /// What a group's samples are recorded under: its own attributes, unless too many groups came
+    /// before it.
+    fn place(&self, group: &Attributes) -> Attributes {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(group) {
+            if known.len() >= self.cap {
+                return Attributes::overflow();
+            }
+            known.insert(group.clone());
+        }
+        group.clone()
     }
 
     pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<Sample>]) {
         self.sweep_duration.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
         for (group, ended) in snapshot.groups.iter().zip(ended) {
-            let attributes = group.attributes().as_slice();
+            let place = self.place(group.attributes());
+            let attributes = place.as_slice();
             for sample in group.samples.iter().chain(ended) {
                 for (field, histogram) in &self.of_fields {
                     if let Some(value) = sample.get(field) {
