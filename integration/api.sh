@@ -3,20 +3,14 @@
 #
 #   integration/api.sh            prints the difference, and fails if there is one
 #   integration/api.sh --accept   writes the API as it is now
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
-
-die() {
-    printf 'integration/api.sh: %s\n' "$*" >&2
-    exit 1
-}
 
 case ${1-} in
 --accept | '') ;;
 *) die "unknown argument $1: --accept, or none" ;;
 esac
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need_rust
 
 snapshot=integration/data/api.txt json=target/doc/tcpinfo.json now=target/api/api.txt
 mkdir -p target/api

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Checks licences, sources and duplicates of what the crate depends on by deny.toml, and known
 # vulnerabilities where their database can be fetched.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
 
 integration/tool.sh cargo-deny

@@ -7,23 +7,19 @@
 #   integration/fuzz.sh --keep    puts what was found, minimised, into fuzz/corpus
 #
 # What it finds wrong stays in target/fuzz/wrong: fix it, and put the input into fuzz/corpus.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
 # -Z options of the stable compiler: cargo-fuzz needs some.
 export RUSTC_BOOTSTRAP=1
-
-die() {
-    printf 'integration/fuzz.sh: %s\n' "$*" >&2
-    exit 1
-}
 
 case ${1-} in
 --short | --keep | '') ;;
 *) die "unknown argument $1: --short, --keep, or none" ;;
 esac
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
-c++ --version >/dev/null 2>&1 || die 'needs a C++ compiler, package g++: libFuzzer is C++'
+need_rust
+# libFuzzer is C++.
+need g++ -- c++ --version
+install_missing
 
 integration/tool.sh cargo-fuzz
 export PATH="$PWD/target/tools/bin:$PATH"

@@ -4,27 +4,22 @@
 #   integration/sanitize.sh --short   some under valgrind, no build of their own: for .ci/run
 #   integration/sanitize.sh           these, and all of them under AddressSanitizer
 #   integration/sanitize.sh --races   all under ThreadSanitizer, std included (needs rust-src)
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
-
-die() {
-    printf 'integration/sanitize.sh: %s\n' "$*" >&2
-    exit 1
-}
 
 case ${1-} in
 --short | --races | '') ;;
 *) die "unknown argument $1: --short, --races, or none" ;;
 esac
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need_rust
 target=$(rustc -vV | sed -n 's/^host: //p')
 
 # What asks the kernel, and what keeps sockets.
 tests=(congestion:: diag:: live:: monitor:: read:: stream::)
 
 under_valgrind() {
-    command -v valgrind >/dev/null || die 'needs valgrind, the package of that name'
+    need valgrind -- valgrind --version
+    install_missing
     local host=${target//-/_} options=(
         --quiet --error-exitcode=9 --fair-sched=yes
         --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
@@ -45,7 +40,10 @@ sanitized() {
 
 case ${1-} in
 --short) under_valgrind ;;
---races) sanitized thread -Z build-std=std,test ;;
+--races)
+    need_component rust-src
+    sanitized thread -Z build-std=std,test
+    ;;
 '')
     under_valgrind
     sanitized address

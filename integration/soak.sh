@@ -5,14 +5,8 @@
 #   integration/soak.sh           half an hour
 #   integration/soak.sh --short   two minutes: for .ci/run
 #   integration/soak.sh SECONDS
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
-
-die() {
-    printf 'integration/soak.sh: %s\n' "$*" >&2
-    exit 1
-}
 
 case ${1-} in
 '') seconds=1800 ;;
@@ -20,6 +14,6 @@ case ${1-} in
 *[!0-9]*) die "unknown argument $1: --short, a number of seconds, or none" ;;
 *) seconds=$1 ;;
 esac
-command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
+need_rust
 TCPINFO_SOAK_SECONDS=$seconds cargo test --all-features --test integration -- \
     --exact soak::nothing_grows_while_connections_come_and_go --show-output

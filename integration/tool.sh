@@ -3,14 +3,8 @@
 #
 # From PyPI in seconds where Python can make an environment (others built it there from its source),
 # or else from its source in minutes.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 exec </dev/null
-
-die() {
-    printf 'integration/tool.sh: %s\n' "$*" >&2
-    exit 1
-}
 
 case ${1-} in
 cargo-fuzz) version=0.13.2 ;;

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let items = api.items().map(ToString::to_string);
     let asked = |item: &String| {
         let implements = |name: &&str| item.contains(&format!("{name} for "));
-        !item.starts_with("impl") || !UNASKED.iter().any(|name| implements(name))
+        !item.starts_with("impl") || !UNASKED.iter().any(implements)
     };
     items.filter(asked).for_each(|item| println!("{item}"));
     Ok(())
