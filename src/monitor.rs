@@ -92,8 +92,8 @@ impl Monitor {
     /// else the sockets are reported under `otel.metric.overflow=true`.
     ///
     /// Histograms are the SDK's own, which forgets none: a cumulative exporter goes on to show
-    /// those of every group there ever was. After 1,500 groups the samples of further ones are under
-    /// `otel.metric.overflow=true`.
+    /// those of every group there ever was. After 1,500 groups the samples of further ones are
+    /// under `otel.metric.overflow=true`.
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = Attributes::new(attributes);
         let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);
