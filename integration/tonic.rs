@@ -1,11 +1,13 @@
 //! A tonic server over watched streams, called by tonic's own client.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tcpinfo::{Monitor, Probe, ProbedInfo};
-use tokio_stream::StreamExt;
+use tcpinfo::{Monitor, Probe, Probed, ProbedInfo};
+use tokio::net::TcpStream;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::service::InterceptorLayer;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Server, ServerTlsConfig};
@@ -67,6 +69,18 @@ async fn channel(address: SocketAddr) -> Channel {
     soon(endpoint.connect()).await.expect("it listens")
 }
 
+/// Streams with probes in a monitor's group, and where they come in.
+async fn probed_streams(
+    monitor: &Monitor,
+) -> (SocketAddr, impl Stream<Item = io::Result<Probed<TcpStream>>> + use<>) {
+    let group = monitor.group([]);
+    let listener = bound().await;
+    let address = listener.local_addr().expect("it is bound");
+    let incoming = TcpListenerStream::new(listener)
+        .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
+    (address, incoming)
+}
+
 async fn check(channel: &Channel) {
     let mut client = HealthClient::new(channel.clone());
     soon(client.check(HealthCheckRequest::default())).await.expect("it answers");
@@ -104,11 +118,7 @@ async fn handlers_learn_of_a_watched_stream_what_they_did_of_the_bare_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_may_ask_about_their_connection() {
     let monitor = Monitor::new();
-    let group = monitor.group([]);
-    let listener = bound().await;
-    let address = listener.local_addr().expect("it is bound");
-    let incoming = TcpListenerStream::new(listener)
-        .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
+    let (address, incoming) = probed_streams(&monitor).await;
     let service = Listener::default();
     let server = Server::builder()
         .layer(InterceptorLayer::new(tcpinfo::probed))
@@ -149,11 +159,7 @@ fn identity(name: &str) -> (Identity, Certificate, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_tonics_own_tls_handlers_have_probe_addresses_and_certificates() {
     let monitor = Monitor::new();
-    let group = monitor.group([]);
-    let listener = bound().await;
-    let address = listener.local_addr().expect("it is bound");
-    let incoming = TcpListenerStream::new(listener)
-        .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
+    let (address, incoming) = probed_streams(&monitor).await;
     let (own, certificate, _) = identity("localhost");
     let (client, trusted, expected) = identity("client");
     let service = Listener::default();
