@@ -196,7 +196,7 @@ fn what_nobody_watches_has_no_series() {
 fn a_group_is_the_sum_of_its_sockets_and_outlives_them() {
     let watching = Watching::new();
     let group = watching.monitor.group([KeyValue::new("service", "test")]);
-    let pairs = [used_pair(), used_pair()];
+    let mut pairs = [used_pair(), used_pair()];
     let clients = pairs.each_ref().map(|pair| &pair.client);
     let rest = |page: &Page, counters: &[(String, f64)]| {
         counters.iter().all(|(name, sum)| page.value(name, &[]) == *sum)
@@ -220,6 +220,13 @@ fn a_group_is_the_sum_of_its_sockets_and_outlives_them() {
     assert!(counters.contains(&("tcp_sent_bytes_total".into(), 80_000.0)), "{counters:?}");
     assert!(counters.contains(&("tcp_received_bytes_total".into(), 14.0)), "{counters:?}");
     drop(watched);
+    let page = watching.page();
+    assert!(rest(&page, &counters), "{counters:?}");
+    // Not watched any more, and still open.
+    assert_eq!(page.value("tcp_connection_closed_total", &[]), 0.0);
+    for pair in &mut pairs {
+        pair.client = used_pair().client;
+    }
     let page = watching.page();
     assert!(rest(&page, &counters), "{counters:?}");
     assert_eq!(page.value("tcp_connection_closed_total", &[]), 2.0);

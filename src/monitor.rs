@@ -1,48 +1,50 @@
 //! The monitor: groups and watched sockets, and the sweeps that read them.
 
+mod asker;
 mod attributes;
 mod builder;
+mod connections;
 mod counters;
 mod entry;
+mod failures;
+mod handles;
+mod labels;
 mod ledger;
+mod registrations;
 mod sample;
 mod set;
+mod shared;
 mod slots;
 mod snapshot;
 mod sweep;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod views;
 mod watched;
 mod worst;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::mem::needs_drop;
 #[cfg(feature = "hyper")]
 use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
 use opentelemetry::KeyValue;
 
 pub use self::attributes::{Addresses, Attributes, Identity};
 pub use self::builder::Builder;
 pub(crate) use self::builder::Config;
 pub use self::sample::Sample;
+pub(crate) use self::shared::Shared;
 pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot};
 pub use self::watched::{Probe, Watched};
 pub use self::worst::Worst;
 
-use self::entry::{Entry, GivenBack, Owner};
-use self::sample::Dice;
-use self::set::{Family, Membership, Place, Sets};
-use self::slots::{Slots, lock};
-use self::sweep::Sweeper;
-use self::watched::Watch;
-use crate::read;
+use self::set::{Family, Membership, Place};
+use self::slots::lock;
 
 /// Watches sockets and turns them into metrics.
 ///
@@ -88,8 +90,9 @@ impl Monitor {
     /// The group with these attributes: equal attributes, in any order, are the same group.
     ///
     /// Groups are few: a listener, an upstream, a service. Beyond
-    /// [`max_groups`](Builder::with_max_groups) a group that nobody uses any more makes room, or
-    /// else the sockets are reported under `otel.metric.overflow=true`.
+    /// [`max_groups`](Builder::with_max_groups) a group that nobody has used
+    /// [for long](Builder::with_group_retention) makes room, or else the sockets are reported under
+    /// `otel.metric.overflow=true`.
     ///
     /// Histograms are the SDK's own, which forgets none: a cumulative exporter goes on to show
     /// those of every group there ever was. After 1,500 groups the samples of further ones are
@@ -101,11 +104,17 @@ impl Monitor {
             Place::Own(membership) => (membership, false),
             Place::Folded(membership) => (membership, true),
         };
+        self.shared.failures.tell();
         Group { shared: Arc::clone(&self.shared), membership, folded }
     }
 
     /// Watches a socket that is reported by itself, with these attributes and its
     /// [`Identity`].
+    ///
+    /// Its series begin with what it did before. A socket that several values watch is one, with
+    /// the attributes it was first watched with, until the last of them is gone. This is apart from
+    /// groups: a socket watched in a group as well is in `tcp.*` and in `tcp.socket.*`, whole in
+    /// both, and read for each.
     ///
     /// Beyond [`max_sockets`](Builder::with_max_sockets) its counters and up-downs are summed under
     /// `otel.metric.overflow=true`. What is no TCP socket is reported once as an error and then
@@ -116,8 +125,9 @@ impl Monitor {
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
-        let entry = self.shared.socket_entry(fd, Attributes::new(attributes));
-        Watched::new(self.shared.watch(entry), socket)
+        let attributes = Attributes::new(attributes);
+        let watch = self.shared.watch_alone(fd, !needs_drop::<S>(), attributes);
+        Watched::new(&self.shared, fd, watch, socket)
     }
 
     /// [`watch`](Self::watch) for a socket that its owner only lends: see
@@ -127,14 +137,14 @@ impl Monitor {
         socket: &'s S,
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<&'s S> {
-        let fd = socket.as_fd().as_raw_fd();
-        let entry = self.shared.socket_entry(fd, Attributes::new(attributes)).lent(&self.shared);
-        Watched::new(self.shared.watch(entry), socket)
+        self.watch(socket, attributes)
     }
 
     /// Reads every watched socket now and says what that gave.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.shared.sweep(None).snapshot
+        let snapshot = self.shared.sweep(None).snapshot;
+        self.shared.failures.tell();
+        snapshot
     }
 
     /// What the latest sweep gave, without a new one; `None` before the first.
@@ -169,19 +179,27 @@ pub struct Group {
 impl Group {
     /// Watches a socket as one of the group: it is read once a collection and one last time when it
     /// is dropped.
+    ///
+    /// What it did before counts. A connection counts once in a monitor, whatever values watch it,
+    /// and the group that watched it first keeps it until the last of them is gone: see
+    /// [`Watched`].
     pub fn watch<S: AsFd>(&self, socket: S) -> Watched<S> {
-        let entry = self.entry(socket.as_fd().as_raw_fd());
-        Watched::new(self.shared.watch(entry), socket)
+        let fd = socket.as_fd().as_raw_fd();
+        // Nothing to drop means nothing owned, so the descriptor is somebody else's to close.
+        self.enter(fd, !needs_drop::<S>(), socket)
     }
 
     /// Watches a socket that its owner only lends, as a database driver does.
     ///
-    /// The watch ends with the returned value, with a last read. It counts as one connection, with
-    /// what is sent and received meanwhile: a socket may be lent again and nothing is counted
-    /// twice, except that it opens and closes each time. Should the value be leaked, the
-    /// owner can close the socket while it is watched; so each reading is checked against the
-    /// socket's cookie (0.2 us), and where a kernel has no cookies the socket is reported as an
-    /// error instead of read.
+    /// The watch ends with the returned value, with a last read. However often a socket is lent, it
+    /// is one connection: what it did before the first loan counts, what it does between two loans
+    /// does not, and it is closed when its owner closes it. A sweep notices that, so the time of
+    /// the last loan's end is taken for the end of the connection.
+    ///
+    /// Should the value be leaked, the
+    /// owner can close the socket while it is watched; so each reading is verified by the
+    /// socket's cookie (0.1 to 0.2 us), and where a kernel has no cookies the socket is reported as
+    /// an error instead of read.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -195,8 +213,7 @@ impl Group {
     /// # }
     /// ```
     pub fn watch_borrowed<'s, S: AsFd>(&self, socket: &'s S) -> Watched<&'s S> {
-        let entry = self.entry(socket.as_fd().as_raw_fd()).lent(&self.shared);
-        Watched::new(self.shared.watch(entry), socket)
+        self.watch(socket)
     }
 
     /// [`watch`](Self::watch) for a connection that has its socket within, and may close it alone.
@@ -207,23 +224,22 @@ impl Group {
         may_close: bool,
         find: impl FnOnce(&T) -> BorrowedFd<'_>,
     ) -> Watched<T> {
-        let entry = self.entry(find(&connection).as_raw_fd());
-        let entry = if may_close { entry.borrowed() } else { entry };
-        Watched::new(self.shared.watch(entry), connection)
+        let fd = find(&connection).as_raw_fd();
+        self.enter(fd, may_close, connection)
     }
 
-    fn entry(&self, fd: RawFd) -> Entry {
-        if self.folded {
-            self.shared.folded.fetch_add(1, Ordering::Relaxed);
-        }
-        Entry::new(fd, read::cookie_of(fd).ok(), Owner::Set(self.membership.clone()))
+    fn enter<S>(&self, fd: RawFd, borrowed: bool, socket: S) -> Watched<S> {
+        let watch = self.shared.watch_in_group(fd, borrowed, &self.membership, self.folded);
+        Watched::new(&self.shared, fd, watch, socket)
     }
 
     /// Shows the `count` worst connections of the group one by one, as `tcp.socket.*`.
     ///
-    /// They are chosen anew by every sweep and carry the group's attributes and their
-    /// [`Identity`], at least the cookie. Their counters start at zero when they are chosen.
-    /// A `count` of 0 ends it; no more than the monitor's cap of sockets are shown.
+    /// They are chosen anew by every sweep and carry the group's attributes and their [`Identity`],
+    /// at least the cookie. For each provider their counters start at zero when they are chosen,
+    /// after a collection in which they were not; in snapshots they are those of the connection
+    /// since it was first watched. A `count` of 0 ends it; no more than the monitor's cap of
+    /// sockets are shown. A group that shows its worst keeps its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {
         *lock(&self.membership.set().worst) = (count > 0).then_some((worst, count));
     }
@@ -237,161 +253,5 @@ impl Group {
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Group").field(self.attributes()).finish()
-    }
-}
-
-/// A failed read, until it is reported.
-struct Trouble {
-    attributes: Attributes,
-    error: io::Error,
-}
-
-impl Trouble {
-    fn new(attributes: Attributes, error: io::Error) -> Self {
-        Self { attributes, error }
-    }
-
-    fn panicked(attributes: Attributes) -> Self {
-        Self::new(attributes, io::Error::other("a read panicked"))
-    }
-}
-
-/// What all handles of one monitor share. Locks are taken in this order: sweeper, slot, sets,
-/// ledger; watching and dropping never takes the sweeper's.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    slots: Slots<Entry>,
-    sets: Mutex<Sets>,
-    sweeper: Mutex<Sweeper>,
-    latest: ArcSwapOption<Snapshot>,
-    /// Who collects, and so has histograms of its own to feed.
-    registrations: ArcSwap<Vec<usize>>,
-    next_registration: AtomicUsize,
-    next_serial: AtomicU64,
-    dice: Mutex<Dice>,
-    errors: Mutex<BTreeMap<&'static str, u64>>,
-    given_back: GivenBack,
-    /// Sockets with series of their own.
-    own: AtomicUsize,
-    watched: AtomicU64,
-    folded: AtomicU64,
-    reads: AtomicU64,
-}
-
-impl Shared {
-    fn new(config: Config) -> Self {
-        Self {
-            config,
-            slots: Slots::new(),
-            sets: Mutex::new(Sets::new()),
-            sweeper: Mutex::new(Sweeper::new()),
-            latest: ArcSwapOption::empty(),
-            registrations: ArcSwap::from_pointee(Vec::new()),
-            next_registration: AtomicUsize::new(0),
-            next_serial: AtomicU64::new(0),
-            dice: Mutex::new(Dice::new(1)),
-            errors: Mutex::new(BTreeMap::new()),
-            given_back: GivenBack::default(),
-            own: AtomicUsize::new(0),
-            watched: AtomicU64::new(0),
-            folded: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
-        }
-    }
-
-    /// Announces someone who collects, and returns its number.
-    pub(crate) fn register(&self) -> usize {
-        let registration = self.next_registration.fetch_add(1, Ordering::Relaxed);
-        self.registrations.rcu(|all| {
-            let mut all = Vec::clone(all);
-            all.push(registration);
-            all
-        });
-        registration
-    }
-
-    pub(crate) fn unregister(&self, registration: usize) {
-        self.registrations.rcu(|all| {
-            all.iter().copied().filter(|other| *other != registration).collect::<Vec<_>>()
-        });
-    }
-
-    fn place(&self, family: Family, attributes: &Attributes, cap: usize) -> Place {
-        let registrations = self.registrations.load();
-        lock(&self.sets).place(family, attributes, cap, &registrations)
-    }
-
-    /// A socket that is reported by itself, or with those it cannot be told from.
-    fn socket_entry(&self, fd: RawFd, attributes: Attributes) -> Entry {
-        let cookie = read::cookie_of(fd).ok();
-        let cap = self.config.sockets;
-        if cookie.is_none() || self.config.identity == Identity::None {
-            let membership = match self.place(Family::Socket, &attributes, cap) {
-                Place::Own(membership) => membership,
-                Place::Folded(membership) => {
-                    self.folded.fetch_add(1, Ordering::Relaxed);
-                    membership
-                }
-            };
-            return Entry::new(fd, cookie, Owner::Set(membership));
-        }
-        if self.own.fetch_add(1, Ordering::Relaxed) >= cap {
-            self.own.fetch_sub(1, Ordering::Relaxed);
-            self.folded.fetch_add(1, Ordering::Relaxed);
-            let membership = lock(&self.sets).overflow(Family::Socket);
-            return Entry::new(fd, cookie, Owner::Set(membership));
-        }
-        Entry::new(fd, cookie, Owner::Unnamed(attributes))
-    }
-
-    fn watch(self: &Arc<Self>, mut entry: Entry) -> Watch {
-        self.watched.fetch_add(1, Ordering::Relaxed);
-        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
-        entry.serial = serial;
-        self.given_back.recall(&mut entry);
-        let fd = entry.fd;
-        Watch {
-            shared: Arc::clone(self),
-            fd,
-            slot: self.slots.insert(entry),
-            serial,
-            gives_back: false,
-            #[cfg(feature = "hyper")]
-            shows_probe: false,
-        }
-    }
-
-    /// The descriptor is about to be closed or given away: reads it one last time.
-    fn unwatch(&self, slot: usize, gives_back: bool) {
-        let trouble = self.slots.remove(slot, |entry| {
-            let last = catch_unwind(AssertUnwindSafe(|| entry.finish(self)));
-            entry.leave(self);
-            if gives_back {
-                self.given_back.remember(entry);
-            }
-            last.unwrap_or_else(|_| Some(Trouble::panicked(entry.attributes())))
-        });
-        if let Some(Some(trouble)) = trouble {
-            self.note(std::slice::from_ref(&trouble));
-            self.report(vec![trouble]);
-        }
-    }
-
-    /// Counts failed reads and says how many there were so far.
-    fn note(&self, trouble: &[Trouble]) -> Vec<(&'static str, u64)> {
-        let mut errors = lock(&self.errors);
-        for Trouble { error, .. } in trouble {
-            *errors.entry(read::error_type(error)).or_default() += 1;
-        }
-        errors.iter().map(|(kind, count)| (*kind, *count)).collect()
-    }
-
-    /// Tells the program about failed reads. The caller holds no lock.
-    fn report(&self, trouble: Vec<Trouble>) {
-        let Some(on_error) = &self.config.on_error else { return };
-        for Trouble { attributes, error } in trouble {
-            // A panic in the program's callback is the program's; the pipeline goes on.
-            let _ = catch_unwind(AssertUnwindSafe(|| on_error(&attributes, &error)));
-        }
     }
 }

@@ -44,7 +44,7 @@ impl Monitor {
         let metrics = metrics(choose);
         let registration = Arc::new(Registration {
             shared: Arc::downgrade(&self.shared),
-            number: self.shared.register(),
+            number: self.shared.registrations.add(),
             last: metrics.len() - 1,
             cycles: Mutex::new(HashMap::new()),
             histograms: Histograms::new(&meter, choose, self.shared.config.groups),
@@ -361,7 +361,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.unregister(self.number);
+            shared.registrations.remove(self.number);
         }
     }
 }

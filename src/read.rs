@@ -46,7 +46,7 @@ pub fn read(socket: impl AsFd) -> io::Result<TcpInfo> {
     read_raw(socket.as_fd().as_raw_fd())
 }
 
-/// [`read`] for a descriptor that its owner keeps open.
+/// [`read`] for a descriptor, whatever that is by now.
 pub(crate) fn read_raw(fd: RawFd) -> io::Result<TcpInfo> {
     let mut room = [0; ROOM];
     let len = reply(fd, &mut room)?;
@@ -54,7 +54,7 @@ pub(crate) fn read_raw(fd: RawFd) -> io::Result<TcpInfo> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Reads the reply for a descriptor that its owner keeps open, and returns its length.
+/// Reads the reply for a descriptor, whatever that is by now, and returns its length.
 pub(crate) fn reply(fd: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
     option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, room)
 }
@@ -138,15 +138,21 @@ impl Kernel {
 
 /// Reads one option and returns how many bytes the kernel wrote.
 #[inline]
-fn option(fd: RawFd, level: i32, name: i32, room: &mut [u8; ROOM]) -> io::Result<usize> {
-    let mut len = ROOM as libc::socklen_t;
+fn option<const N: usize>(
+    fd: RawFd,
+    level: i32,
+    name: i32,
+    room: &mut [u8; N],
+) -> io::Result<usize> {
+    let mut len = N as libc::socklen_t;
     // SAFETY: `getsockopt` writes at most `len` bytes to `room`, which holds exactly that many, and
-    // the length to `len`; both outlive the call. A descriptor that is not open is an error.
+    // the length to `len`; both outlive the call. It changes nothing about the descriptor, and one
+    // that is not open, or has become another file, is an error or is answered for that file.
     let result = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((len as usize).min(ROOM))
+    Ok((len as usize).min(N))
 }
 
 /// What the monitor asks of descriptors that watched sockets own.
@@ -154,31 +160,65 @@ fn option(fd: RawFd, level: i32, name: i32, room: &mut [u8; ROOM]) -> io::Result
 mod watched {
     use std::fmt;
     use std::net::SocketAddr;
-    use std::os::fd::BorrowedFd;
 
     use super::*;
 
-    /// The cookie of a descriptor that its owner keeps open.
+    /// [`read`] for a descriptor that may have become another socket, and must be this one.
+    pub(crate) fn read_same(fd: RawFd, cookie: Option<u64>) -> io::Result<TcpInfo> {
+        let info = read_raw(fd)?;
+        match cookie {
+            Some(cookie) if cookie_of(fd)? != cookie => Err(io::Error::other(WrongSocket)),
+            // A kernel without cookies cannot say.
+            _ => Ok(info),
+        }
+    }
+
+    /// The cookie of a descriptor, whatever that is by now.
     pub(crate) fn cookie_of(fd: RawFd) -> io::Result<u64> {
-        let mut room = [0; ROOM];
+        let mut room = [0; 8];
         match option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut room)? {
-            8 => Ok(u64::from_ne_bytes(*room.first_chunk().expect("the room has 8 bytes"))),
+            8 => Ok(u64::from_ne_bytes(room)),
             len => Err(io::Error::other(format!("socket cookie of {len} bytes"))),
         }
     }
 
     /// The address of the other side, `None` where there is none.
     pub(crate) fn peer_of(fd: RawFd) -> Option<SocketAddr> {
-        // SAFETY: the owner of the descriptor keeps it open during the call.
-        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-        rustix::net::getpeername(socket).ok()??.try_into().ok()
+        address(fd, libc::getpeername)
     }
 
     /// The address of this side.
     pub(crate) fn local_of(fd: RawFd) -> Option<SocketAddr> {
-        // SAFETY: the owner of the descriptor keeps it open during the call.
-        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-        rustix::net::getsockname(socket).ok()?.try_into().ok()
+        address(fd, libc::getsockname)
+    }
+
+    type GetName = unsafe extern "C" fn(RawFd, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
+
+    /// Not by `rustix`, whose calls want a `BorrowedFd`: nobody promises that this one is open.
+    fn address(fd: RawFd, get: GetName) -> Option<SocketAddr> {
+        /// A `sockaddr_in6`: the family, the port at 2, an IPv4 address at 4, an IPv6 one at 8.
+        #[repr(C, align(8))]
+        struct Room([u8; 28]);
+        let mut room = Room([0; 28]);
+        let mut len = room.0.len() as libc::socklen_t;
+        // SAFETY: both functions write at most `len` bytes to `room`, which holds exactly that many
+        // and is aligned as a socket address, and the length to `len`; both outlive the call. A
+        // descriptor that is not open is an error.
+        let result = unsafe { get(fd, room.0.as_mut_ptr().cast(), &mut len) };
+        let bytes = &room.0;
+        let family = i32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+        let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+        match (result, family, len) {
+            (0, libc::AF_INET, 16..) => {
+                let ip: [u8; 4] = *bytes[4..].first_chunk()?;
+                Some((ip, port).into())
+            }
+            (0, libc::AF_INET6, 28..) => {
+                let ip: [u8; 16] = *bytes[8..].first_chunk()?;
+                Some((ip, port).into())
+            }
+            _ => None,
+        }
     }
 
     /// Whether the error says that the descriptor is closed or is no TCP socket.

@@ -169,7 +169,7 @@ impl Identity {
                 match read::peer_of(fd) {
                     Some(peer) => attributes.extend(addresses.peer_attributes(peer)),
                     // Nobody will ever be at the other side.
-                    None if matches!(state, State::Listen | State::Close) => {}
+                    None if state == State::Listen => {}
                     None => return None,
                 }
                 if addresses.local {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attributes::{Attributes, Identity};
 use super::{Monitor, Shared};
@@ -38,11 +39,24 @@ impl Builder {
     /// How many groups have series of their own. The default is 150: with every connection state
     /// that stays below the SDK's limit of 2,000 attribute sets for one instrument.
     ///
-    /// A group without handles and sockets keeps its totals and its place until a new group needs
-    /// the place, and gives it up once every provider has reported it. Its attributes go on from
-    /// the old totals when nobody missed them, and begin at zero when everybody did.
+    /// Sockets of further groups are summed under `otel.metric.overflow=true`, until a group
+    /// [makes room](Self::with_group_retention).
     pub fn with_max_groups(mut self, groups: usize) -> Self {
         self.config.groups = groups;
+        self
+    }
+
+    /// How long a group without handles and connections keeps its place at least. The default is an
+    /// hour.
+    ///
+    /// After that it makes room when a new group needs the place, provided that every provider has
+    /// reported its last counts; without a provider, that a snapshot has shown them. Its series
+    /// then ends, and should it come back it begins at zero. So that a backend sees that beginning,
+    /// a group that takes the place of another is first reported as zero, for one collection.
+    /// Choose more than the longest range of your `rate()` and `increase()`: over less than that,
+    /// no backend can tell a series that ended and came back from one that went on.
+    pub fn with_group_retention(mut self, retention: Duration) -> Self {
+        self.config.retention = retention;
         self
     }
 
@@ -60,8 +74,14 @@ impl Builder {
         self
     }
 
-    /// Called for every failed read with the socket's attributes, outside every lock: it may watch,
-    /// drop, or log. A panic in it is contained.
+    /// Called for every failed read with the socket's attributes.
+    ///
+    /// It is called by the next call that the program itself makes after the failure: of
+    /// [`Monitor::group`], [`Monitor::snapshot`], a `watch`, or the end of a
+    /// [`Watched`](crate::Watched), on that thread. It is never called within a collection, which
+    /// runs under a lock of the SDK's, nor within itself: it may watch, drop, collect, create
+    /// instruments, or log, and what fails by that waits for the next call. Up to 1,024 failures
+    /// wait, all are counted in `tcp.monitor.read.errors`. A panic in it is contained.
     pub fn on_error(
         mut self,
         call: impl Fn(&Attributes, &io::Error) + Send + Sync + 'static,
@@ -93,7 +113,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
+pub(super) type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
 
 /// What a monitor was built with.
 pub(crate) struct Config {
@@ -102,7 +122,9 @@ pub(crate) struct Config {
     pub(crate) groups: usize,
     pub(super) sockets: usize,
     pub(super) samples: usize,
+    /// Until the monitor is made.
     pub(super) on_error: Option<OnError>,
+    pub(super) retention: Duration,
     pub(super) source: Source,
 }
 
@@ -115,6 +137,7 @@ impl Default for Config {
             sockets: 500,
             samples: 100,
             on_error: None,
+            retention: Duration::from_secs(3_600),
             source: Source { read: read::reply, kernel: Kernel::running() },
         }
     }
@@ -122,7 +145,7 @@ impl Default for Config {
 
 /// Where replies come from: the kernel, or a test.
 #[derive(Clone, Copy)]
-pub(super) struct Source {
-    pub(super) read: fn(RawFd, &mut [u8; ROOM]) -> io::Result<usize>,
-    pub(super) kernel: &'static Kernel,
+pub(crate) struct Source {
+    pub(crate) read: fn(RawFd, &mut [u8; ROOM]) -> io::Result<usize>,
+    pub(crate) kernel: &'static Kernel,
 }

@@ -85,21 +85,6 @@ impl Counters {
         Self { totals: [0; COUNTERS], seen: 0, base: None }
     }
 
-    /// Counters of a connection that is not new: they start at zero where it stands.
-    pub(crate) fn from(raw: &RawCounters) -> Self {
-        let base = std::array::from_fn(|rank| {
-            let present = (raw.present >> rank & 1).wrapping_neg();
-            (raw.values[rank] & present).wrapping_neg()
-        });
-        Self { base: Some(Box::new(base)), ..Self::new() }
-    }
-
-    /// The same connection watched anew: what it counted so far is counted already.
-    pub(crate) fn continued(&self) -> Self {
-        let base = self.last().map(u64::wrapping_neg);
-        Self { base: Some(Box::new(base)), ..Self::new() }
-    }
-
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -121,6 +106,27 @@ impl Counters {
             back |= here && habit as u8 == Habit::Witness as u8;
         }
         back
+    }
+
+    /// Whether the kernel now says anything else than before.
+    #[inline]
+    pub(crate) fn differs(&self, raw: &RawCounters) -> bool {
+        let last = self.last();
+        let mut differs = 0;
+        for rank in 0..COUNTERS {
+            let present = (raw.present >> rank & 1).wrapping_neg();
+            differs |= raw.values[rank].wrapping_sub(last[rank]) & TRAITS[rank].mask & present;
+        }
+        differs != 0
+    }
+
+    /// Counts from here on: what the kernel says now is no increment.
+    pub(crate) fn rebase(&mut self, raw: &RawCounters) {
+        let base = std::array::from_fn(|rank| {
+            let present = (raw.present >> rank & 1).wrapping_neg();
+            self.totals[rank].wrapping_sub(raw.values[rank] & present)
+        });
+        self.base = Some(Box::new(base));
     }
 
     /// Takes in what the kernel says now.

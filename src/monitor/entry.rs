@@ -1,88 +1,110 @@
-//! One watched socket: its descriptor, what it counted so far, and where that goes.
+//! One connection in its slot: who watches it, what it counted so far, and where that goes.
+//!
+//! ```text
+//!            watch                 last handle dropped, or gave it back
+//!   (new) ---------> watched ---------------------------------------+
+//!                     ^   |                                         v
+//!        watch again  |   | last handle's descriptor    is the socket still open?
+//!                     |   | became another socket         | yes          | no
+//!                     |   v                               v              v
+//!                     |  ended                        given back ----> ended
+//!                     +-----------------------------------+   a sweep finds it closed, or
+//!                                                             it is forgotten for another
+//! ```
+//!
+//! Each reading takes three steps: ask the kernel, verify that the descriptor still is the socket,
+//! take in what it said. A connection given back is not read, and what it does meanwhile does not
+//! count: the first reading of the next watch is its base.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::asker::{Asker, Failure};
 use super::attributes::Attributes;
-use super::counters::{Counters, Increments, RawCounters};
+use super::connections::Returned;
+use super::counters::{Counters, Increments, RawCounters, Totals};
+use super::handles::{Handle, Handles};
+use super::labels::Labels;
+use super::registrations::Registrations;
 use super::sample::Sample;
-use super::set::{Labels, Membership};
+use super::set::{Family, Membership};
 use super::slots::lock;
-use super::snapshot::Sums;
-use super::{Shared, Trouble};
+use super::snapshot::{Origin, Start, Sums};
 use crate::info::{Kind, Reply};
 use crate::read::{self, ROOM};
 use crate::state::State;
 
-/// A socket in its slot. The slot's lock is what keeps the descriptor from being closed, and its
-/// number from being used again, while it is read.
+/// A connection in its slot. The slot's lock is held while it is read, so no handle of it can be
+/// dropped, and close the descriptor, meanwhile.
 pub(crate) struct Entry {
-    pub(crate) fd: RawFd,
     pub(crate) cookie: Option<u64>,
-    pub(crate) counters: Counters,
-    pub(crate) owner: Owner,
     /// Tells it from every other entry of the monitor.
-    pub(crate) serial: u64,
+    pub(crate) lineage: u64,
+    pub(crate) owner: Owner,
+    pub(crate) handles: Handles,
+    counters: Counters,
     since: Instant,
-    /// Whether the descriptor can close without the monitor's knowledge.
-    borrowed: bool,
-    role: Role,
-    /// Whether the last reply described no connection.
-    blank: bool,
-    /// Whether the last reply was of a closed socket.
-    over: bool,
+    phase: Phase,
+    standing: Standing,
+    rare: Option<Box<Rare>>,
 }
 
-/// Who reports a socket.
+/// What few connections have.
+#[derive(Default)]
+struct Rare {
+    /// Where the totals stood when the present watch began.
+    start: Option<Totals>,
+    /// The group in which it was opened, where that is not its owner.
+    home: Option<Membership>,
+    /// Its attributes as one of the worst of its group.
+    shown: Option<Arc<Labels>>,
+    given_back: Option<GivenBack>,
+    /// Of its last reading.
+    last: Option<Sample>,
+}
+
+struct GivenBack {
+    stamp: u64,
+    connection: Returned,
+    age: Duration,
+}
+
+/// Who reports a connection.
 pub(crate) enum Owner {
     /// A set, together with others.
     Set(Membership),
-    /// A series of its own.
-    Own(Arc<Labels>),
-    /// A series of its own, once the peer's address is known.
-    Unnamed(Attributes),
+    /// A series of its own, once its identity is known.
+    Own(Attributes, Option<Arc<Labels>>),
+    /// Nobody watches it.
+    Nobody,
 }
 
-/// What a socket turned out to be.
+/// What the last reading said.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Never read.
-    Unknown,
-    Connection,
-    /// A listener, or no TCP socket.
-    Other,
+enum Phase {
+    /// There was none.
+    Unread,
+    /// There was none since it is watched again.
+    Resumed,
+    /// Closed, and never connected since it was made or disconnected.
+    Blank,
+    Connected,
+    /// Closed, after a connection or the attempt of one.
+    Over,
+    Listening,
+    /// The descriptor is no TCP socket.
+    Foreign,
 }
 
-/// Where sockets stood that their programs took back, by cookie: should they be watched again,
-/// their history is counted already.
-#[derive(Default)]
-pub(crate) struct GivenBack(Mutex<HashMap<u64, Counters>>);
-
-impl GivenBack {
-    pub(crate) fn remember(&self, entry: &Entry) {
-        let Some(cookie) = entry.cookie else { return };
-        let mut given_back = lock(&self.0);
-        if given_back.len() >= 1_024 {
-            let any = given_back.keys().next().copied();
-            any.and_then(|any| given_back.remove(&any));
-        }
-        given_back.insert(cookie, entry.counters.continued());
-    }
-
-    pub(crate) fn recall(&self, entry: &mut Entry) {
-        let Some(cookie) = entry.cookie else { return };
-        let mut given_back = lock(&self.0);
-        if given_back.is_empty() {
-            return;
-        }
-        if let Some(counters) = given_back.remove(&cookie) {
-            entry.counters = counters;
-        }
-    }
+/// What was counted of its coming and going.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Unseen,
+    Opened,
+    /// Both, before: it was thought to have ended.
+    Closed,
 }
 
 /// One reply, and what it adds.
@@ -94,134 +116,188 @@ pub(crate) struct Reading<'r> {
     pub(crate) opened: bool,
 }
 
-/// Why a socket could not be read.
-pub(crate) enum Failure {
-    /// It may work again.
-    Passing(io::Error),
-    /// The descriptor is no TCP socket, or no longer this one.
-    Final(io::Error),
-}
-
-impl Failure {
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::Final(_))
-    }
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Passing(error) | Failure::Final(error) => error,
+impl Phase {
+    fn of(reply: &Reply<'_>) -> Self {
+        match reply.state() {
+            State::Listen => Self::Listening,
+            _ if reply.is_blank() => Self::Blank,
+            State::Close => Self::Over,
+            _ => Self::Connected,
         }
-    }
-}
-
-impl Shared {
-    /// Asks the kernel once, and counts that.
-    #[inline]
-    fn ask<'r>(&'r self, fd: RawFd, room: &'r mut [u8; ROOM]) -> io::Result<Reply<'r>> {
-        let source = &self.config.source;
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let len = (source.read)(fd, room)?;
-        if len == 0 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let bytes = room.first_chunk().expect("the room is larger than the table");
-        Ok(Reply::new(bytes, len, source.kernel))
     }
 }
 
 impl Entry {
-    pub(crate) fn new(fd: RawFd, cookie: Option<u64>, owner: Owner) -> Self {
+    /// A connection that is watched for the first time.
+    pub(crate) fn new(cookie: Option<u64>, lineage: u64, handle: Handle, owner: Owner) -> Self {
         Self {
-            fd,
             cookie,
-            serial: 0,
-            borrowed: false,
-            counters: Counters::new(),
+            lineage,
             owner,
+            handles: Handles::of(handle),
+            counters: Counters::new(),
             since: Instant::now(),
-            role: Role::Unknown,
-            blank: true,
-            over: false,
+            phase: Phase::Unread,
+            standing: Standing::Unseen,
+            rare: None,
         }
     }
 
-    /// A socket whose owner may close it at any time: each reading is checked against the cookie.
-    pub(crate) fn borrowed(self) -> Self {
-        Self { borrowed: true, ..self }
+    /// The same for one that had ended as far as the monitor knew: it was counted before.
+    pub(crate) fn known(self) -> Self {
+        Self { phase: Phase::Resumed, standing: Standing::Closed, ..self }
     }
 
-    /// A socket that its owner lends, with whatever it did before: that is not counted.
-    pub(crate) fn lent(self, shared: &Shared) -> Self {
-        let mut room = [0; ROOM];
-        // What cannot be read now, the next sweep reports.
-        let counters = match shared.ask(self.fd, &mut room) {
-            Ok(reply) if !reply.is_blank() => {
-                Counters::from(&RawCounters::of::<{ Kind::Counter as u8 }>(&reply))
-            }
-            Ok(_) | Err(_) => Counters::new(),
-        };
-        Self { counters, ..self.borrowed() }
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn family(&self) -> Family {
+        match &self.owner {
+            Owner::Set(membership) => membership.set().family,
+            Owner::Own(..) | Owner::Nobody => Family::Socket,
+        }
     }
 
     pub(crate) fn attributes(&self) -> Attributes {
         match &self.owner {
             Owner::Set(membership) => membership.set().labels.plain.clone(),
-            Owner::Own(labels) => labels.plain.clone(),
-            Owner::Unnamed(attributes) => attributes.clone(),
+            Owner::Own(_, Some(labels)) => labels.plain.clone(),
+            Owner::Own(attributes, None) => attributes.clone(),
+            Owner::Nobody => Attributes::new([]),
         }
     }
 
-    /// Asks the kernel once and takes in what it says. `verify` asks in addition whether the
-    /// descriptor still is the socket it was.
+    /// Watched again, after nobody did. Returns the stamp it was given back under.
+    pub(crate) fn resume(&mut self, handle: Handle, owner: Owner) -> Option<u64> {
+        let last = std::mem::replace(&mut self.owner, owner);
+        if self.phase != Phase::Listening {
+            self.phase = Phase::Resumed;
+        }
+        self.handles = Handles::of(handle);
+        let (opened, start) = (self.standing == Standing::Opened, *self.counters.totals());
+        let moved = match (last, &self.owner) {
+            (Owner::Set(last), Owner::Set(now)) if !Arc::ptr_eq(last.set(), now.set()) => {
+                Some(last)
+            }
+            _ => None,
+        };
+        let rare = self.rare();
+        rare.start = Some(start);
+        if let Some(last) = moved {
+            rare.shown = None;
+            if opened && rare.home.is_none() {
+                rare.home = Some(last);
+            }
+        }
+        rare.given_back.take().map(|given_back| given_back.stamp)
+    }
+
+    /// Nobody watches it any more, and its socket is open.
+    pub(crate) fn give_back(&mut self, stamp: u64, connection: Returned) {
+        let age = self.since.elapsed();
+        self.rare().given_back = Some(GivenBack { stamp, connection, age });
+        if self.family() == Family::Socket {
+            self.owner = Owner::Nobody;
+        }
+    }
+
+    /// The stamp it was given back under, and what tells whether it is still open.
+    pub(crate) fn given_back(&self) -> Option<(u64, Returned)> {
+        let given_back = self.rare.as_ref()?.given_back.as_ref()?;
+        Some((given_back.stamp, given_back.connection))
+    }
+
+    /// Asks the kernel once through a handle and takes in what it says.
+    ///
+    /// Whatever would add something is verified; `verify` asks for it in any case.
     #[inline]
     pub(crate) fn read<'r>(
         &mut self,
-        shared: &'r Shared,
+        asker: &'r Asker,
         room: &'r mut [u8; ROOM],
+        handle: Handle,
         verify: bool,
     ) -> Result<Reading<'r>, Failure> {
-        let reply = match shared.ask(self.fd, room) {
+        let reply = match asker.ask(handle.fd, room) {
             Ok(reply) => reply,
             Err(error) if read::is_gone(&error) => return Err(self.give_up(error)),
             Err(error) => return Err(Failure::Passing(error)),
         };
         let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
-        let back = self.counters.goes_back(&raw);
-        // After the reply: what still is the same socket now was it then.
-        if (verify || back || self.borrowed) && !self.is_same_socket() {
+        let first = matches!(self.phase, Phase::Unread | Phase::Resumed);
+        let check = verify || handle.borrowed || first || self.counters.differs(&raw);
+        // Verified after reading: if the cookie still matches, the reply came from this socket.
+        if check && !self.is_behind(handle) {
             return Err(self.give_up(io::Error::other(read::WrongSocket)));
         }
-        if reply.is_blank() != self.blank {
-            self.blank = !self.blank;
-            if self.blank {
+        Ok(self.take_in(asker, handle.fd, reply, &raw))
+    }
+
+    /// Whether the handle's descriptor is this socket. A kernel without cookies cannot say; an
+    /// owned descriptor is believed then.
+    pub(crate) fn is_behind(&self, handle: Handle) -> bool {
+        match self.cookie {
+            Some(cookie) => read::cookie_of(handle.fd).is_ok_and(|now| now == cookie),
+            None => !handle.borrowed,
+        }
+    }
+
+    #[inline]
+    fn take_in<'r>(
+        &mut self,
+        asker: &Asker,
+        fd: RawFd,
+        reply: Reply<'r>,
+        raw: &RawCounters,
+    ) -> Reading<'r> {
+        let next = Phase::of(&reply);
+        match (self.phase, next) {
+            (Phase::Unread | Phase::Blank, _) => {}
+            (_, Phase::Blank) => {
+                // Disconnected: the next connection counts from zero, and has another peer.
                 self.counters.restart();
+                self.forget_names();
             }
+            (Phase::Resumed, _) => self.counters.rebase(raw),
+            (Phase::Over, Phase::Over) => self.counters.skip_clocks(raw),
+            _ => {}
         }
-        let over = reply.state() == State::Close;
-        if self.over && over {
-            self.counters.skip_clocks(&raw);
+        self.phase = next;
+        if self.has_names() && self.counters.goes_back(raw) {
+            self.forget_names();
         }
-        self.over = over;
-        let increments = self.counters.advance(&raw);
-        let listener = reply.state() == State::Listen;
-        let opened = self.role == Role::Unknown && !listener;
-        if self.role == Role::Unknown {
-            self.role = if listener { Role::Other } else { Role::Connection };
+        let increments = self.counters.advance(raw);
+        let connection = matches!(next, Phase::Connected | Phase::Over);
+        let opened = connection && self.standing == Standing::Unseen;
+        if opened {
+            self.standing = Standing::Opened;
         }
-        if let Owner::Unnamed(attributes) = &self.owner {
-            let more = shared.config.identity.attributes(self.fd, self.cookie, reply.state());
-            if let Some(more) = more {
-                self.owner = Owner::Own(Arc::new(Labels::new(attributes.with(more))));
-            }
+        if let Owner::Own(attributes, labels @ None) = &mut self.owner {
+            let more = asker.identity.attributes(fd, self.cookie, reply.state());
+            *labels = more.map(|more| Arc::new(Labels::new(attributes.with(more))));
         }
-        Ok(Reading { reply, increments, counters_present: raw.present, opened })
+        Reading { reply, increments, counters_present: raw.present, opened }
+    }
+
+    fn has_names(&self) -> bool {
+        let shown = self.rare.as_ref().is_some_and(|rare| rare.shown.is_some());
+        shown || matches!(self.owner, Owner::Own(_, Some(_)))
+    }
+
+    /// Addresses can be part of what tells its series from others.
+    fn forget_names(&mut self) {
+        if let Owner::Own(_, labels) = &mut self.owner {
+            *labels = None;
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.shown = None;
+        }
     }
 
     fn give_up(&mut self, error: io::Error) -> Failure {
-        if self.role == Role::Unknown {
-            self.role = Role::Other;
+        if self.phase == Phase::Unread {
+            self.phase = Phase::Foreign;
         }
         Failure::Final(error)
     }
@@ -231,58 +307,77 @@ impl Entry {
         Sums::new(*self.counters.totals(), self.counters.seen(), reply)
     }
 
-    pub(crate) fn is_borrowed(&self) -> bool {
-        self.borrowed
+    /// Where a series of its own begins for whoever has not seen it.
+    pub(crate) fn origin(&self) -> Origin {
+        let start = self.rare.as_ref().and_then(|rare| rare.start);
+        let start = start.map_or(Start::Whole, |start| Start::After(Box::new(start)));
+        Origin { lineage: self.lineage, start }
     }
 
-    pub(crate) fn is_same_socket(&self) -> bool {
-        let unknown = !self.borrowed;
-        self.cookie
-            .map_or(unknown, |cookie| read::cookie_of(self.fd).is_ok_and(|now| now == cookie))
-    }
-
-    /// Reads the socket one last time, while it is still open, and adds that to its totals.
-    pub(crate) fn finish(&mut self, shared: &Shared) -> Option<Trouble> {
-        let mut room = [0; ROOM];
-        let mut trouble = None;
-        match self.read(shared, &mut room, false) {
-            Ok(reading) => {
-                if let Owner::Set(membership) = &self.owner {
-                    let mut ledger = lock(&membership.set().ledger);
-                    let added = &reading.increments.added;
-                    ledger.add(added, reading.counters_present, u64::from(reading.opened));
-                    let registrations = shared.registrations.load();
-                    if self.role == Role::Connection && !registrations.is_empty() {
-                        let last = Sample::last(&reading.reply.info(), self.since.elapsed());
-                        let cap = shared.config.samples;
-                        ledger.offer(last, &registrations, cap, &mut lock(&shared.dice));
-                    }
-                }
-            }
-            Err(failure) => trouble = Some(Trouble::new(self.attributes(), failure.into())),
+    /// Its attributes as one of the worst of its group, the same ones as long as it has them.
+    pub(crate) fn shown(&mut self, asker: &Asker, fd: RawFd, state: State) -> Option<Arc<Labels>> {
+        if let Some(shown) = self.rare.as_ref().and_then(|rare| rare.shown.as_ref()) {
+            return Some(Arc::clone(shown));
         }
-        trouble
+        let Owner::Set(membership) = &self.owner else { return None };
+        let identity = asker.identity.always(fd, self.cookie?, state)?;
+        let labels = Arc::new(Labels::new(membership.set().labels.plain.with(identity)));
+        self.rare().shown = Some(Arc::clone(&labels));
+        Some(labels)
     }
 
-    /// Counts the socket out.
-    pub(crate) fn leave(&mut self, shared: &Shared) {
-        shared.watched.fetch_sub(1, Ordering::Relaxed);
-        match &self.owner {
-            Owner::Set(membership) => {
-                let mut ledger = lock(&membership.set().ledger);
-                match self.role {
-                    Role::Other => {}
-                    Role::Connection => ledger.closed += 1,
-                    // Never read, not even now: whatever it was, it came and went.
-                    Role::Unknown => {
-                        ledger.opened += 1;
-                        ledger.closed += 1;
-                    }
-                }
+    /// Reads the socket one last time through a handle that is about to end, and adds that to the
+    /// totals.
+    pub(crate) fn finish(
+        &mut self,
+        asker: &Asker,
+        registrations: &Registrations,
+        handle: Handle,
+    ) -> io::Result<()> {
+        let mut room = [0; ROOM];
+        let reading = self.read(asker, &mut room, handle, true)?;
+        if let Owner::Set(membership) = &self.owner {
+            let added = &reading.increments.added;
+            let opened = u64::from(reading.opened);
+            lock(&membership.set().ledger).add(added, reading.counters_present, opened);
+            if self.family() == Family::Group && !registrations.is_empty() {
+                let last = Sample::live(&reading.reply.info());
+                self.rare().last = Some(last);
             }
-            Owner::Own(_) | Owner::Unnamed(_) => {
-                shared.own.fetch_sub(1, Ordering::Relaxed);
-            }
+        }
+        Ok(())
+    }
+
+    /// The first reading of a watch that goes on with an earlier one: its base. Where that fails
+    /// the next reading is the base.
+    pub(crate) fn take_base(&mut self, asker: &Asker) {
+        let Some(handle) = self.handles.first().filter(|_| self.phase == Phase::Resumed) else {
+            return;
+        };
+        let mut room = [0; ROOM];
+        let Ok(reading) = self.read(asker, &mut room, handle, true) else { return };
+        if let (Owner::Set(membership), true) = (&self.owner, reading.opened) {
+            lock(&membership.set().ledger).add(&reading.increments.added, 0, 1);
+        }
+    }
+
+    /// Counts the connection out, in the group that it was opened in.
+    pub(crate) fn leave(&mut self, registrations: &Registrations) {
+        let rare = self.rare.take().unwrap_or_default();
+        let home = match (&rare.home, &self.owner) {
+            (Some(home), _) | (None, Owner::Set(home)) => home.set(),
+            (None, Owner::Own(..) | Owner::Nobody) => return,
+        };
+        let mut ledger = lock(&home.ledger);
+        match (self.standing, self.phase) {
+            (Standing::Opened, _) => ledger.close(),
+            (Standing::Closed, _) | (_, Phase::Listening | Phase::Foreign) => return,
+            // Never connected, or never read: whatever it was, it came and went.
+            (Standing::Unseen, _) => ledger.pass(),
+        }
+        if let Some(last) = rare.last {
+            let age = rare.given_back.map_or_else(|| self.since.elapsed(), |it| it.age);
+            registrations.offer(&mut ledger, last.at_the_end(age));
         }
     }
 }

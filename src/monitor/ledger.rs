@@ -1,24 +1,46 @@
-//! What a set remembers: the totals of every socket it ever held.
+//! What a set remembers: the totals of every connection it ever held, and who was told of them.
 
-use super::counters::Totals;
+use std::time::{Duration, Instant};
+
+use super::counters::{COUNTERS, Totals};
 use super::sample::{Dice, Reservoir, Sample};
+
+/// Who reads totals: a registration, or whoever asks for snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Registration(usize),
+    Snapshots,
+}
 
 /// The totals of a set, and what its reports need besides.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) totals: Totals,
-    pub(crate) seen: u64,
-    pub(crate) opened: u64,
-    pub(crate) closed: u64,
+    totals: Totals,
+    seen: u64,
+    opened: u64,
+    closed: u64,
     /// Which up-downs and states were ever reported: they go to zero, not away.
     pub(crate) up_downs_seen: u64,
     pub(crate) states_seen: u16,
     /// Last samples of connections that ended, for each registration that will ask.
-    pub(crate) ended: Vec<(usize, Reservoir)>,
-    /// When its last user left, counted in departures.
-    pub(crate) left: u64,
-    /// Registrations that have reported it since.
-    pub(crate) reported_to: Vec<usize>,
+    ended: Vec<(usize, Reservoir)>,
+    /// How often anything was added.
+    additions: u64,
+    /// How many additions each audience was told of.
+    told: Vec<(Audience, u64)>,
+    /// Registrations that were told of it at all.
+    introduced: Vec<usize>,
+    /// Since when nobody uses the set, and the additions by then.
+    idle: Option<(Instant, u64)>,
+}
+
+/// The counters of a set as one audience is told them.
+#[derive(Clone, Copy)]
+pub(crate) struct Account {
+    pub(crate) totals: Totals,
+    pub(crate) seen: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
 }
 
 impl Ledger {
@@ -29,6 +51,19 @@ impl Ledger {
         }
         self.seen |= seen;
         self.opened += opened;
+        self.additions += 1;
+    }
+
+    /// A connection that `opened` counted before has ended.
+    pub(crate) fn close(&mut self) {
+        self.closed += 1;
+        self.additions += 1;
+    }
+
+    /// A connection came and went unseen.
+    pub(crate) fn pass(&mut self) {
+        self.opened += 1;
+        self.close();
     }
 
     /// Offers the last sample of a connection to the histograms of every registration.
@@ -39,6 +74,7 @@ impl Ledger {
         cap: usize,
         dice: &mut Dice,
     ) {
+        self.additions += 1;
         if self.ended.iter().map(|(id, _)| id).ne(registrations) {
             self.ended.retain(|(id, _)| registrations.contains(id));
             for id in registrations {
@@ -51,6 +87,76 @@ impl Ledger {
         for (_, reservoir) in &mut self.ended {
             if let Some(place) = reservoir.choose(cap, dice) {
                 reservoir.put(place, last);
+            }
+        }
+    }
+
+    /// Tells an audience the totals, and the samples of ended connections that are for it.
+    ///
+    /// Where a set has taken another's place, each registration is first told of zeros. A series
+    /// that comes back would otherwise look as if it had never been away, or had grown at once.
+    pub(crate) fn tell(
+        &mut self,
+        audience: Audience,
+        alive: &[usize],
+        takes_a_place: bool,
+    ) -> (Account, Vec<Sample>) {
+        let mut account = Account {
+            totals: self.totals,
+            seen: self.seen,
+            opened: self.opened,
+            closed: self.closed,
+        };
+        let mut samples = Vec::new();
+        let mut additions = self.additions;
+        if let Audience::Registration(id) = audience {
+            let ended = self.ended.iter_mut().find(|(other, _)| *other == id);
+            samples = ended.map(|(_, reservoir)| reservoir.take()).unwrap_or_default();
+            if takes_a_place && !self.introduced.contains(&id) {
+                self.introduced.retain(|other| alive.contains(other));
+                self.introduced.push(id);
+                account = Account { totals: [0; COUNTERS], opened: 0, closed: 0, ..account };
+                // Not told of them yet.
+                additions = u64::MAX;
+            }
+        }
+        match self.told.iter_mut().find(|(other, _)| *other == audience) {
+            Some((_, told)) => *told = additions,
+            None => {
+                let is_alive = |other: &Audience| match other {
+                    Audience::Registration(id) => alive.contains(id),
+                    Audience::Snapshots => true,
+                };
+                self.told.retain(|(other, _)| is_alive(other));
+                self.told.push((audience, additions));
+            }
+        }
+        (account, samples)
+    }
+
+    /// Whether everybody who collects was told of everything; whoever asks for snapshots, where
+    /// nobody collects.
+    pub(crate) fn is_told(&self, registrations: &[usize]) -> bool {
+        let knows = |audience| self.told.contains(&(audience, self.additions));
+        match registrations {
+            [] => knows(Audience::Snapshots),
+            all => all.iter().all(|id| knows(Audience::Registration(*id))),
+        }
+    }
+
+    /// Notes whether the set is in use, and says for how long it has not been.
+    pub(crate) fn idle_for(&mut self, in_use: bool, now: Instant) -> Option<Duration> {
+        if in_use {
+            self.idle = None;
+            return None;
+        }
+        match self.idle {
+            Some((since, additions)) if additions == self.additions => {
+                Some(now.saturating_duration_since(since))
+            }
+            _ => {
+                self.idle = Some((now, self.additions));
+                Some(Duration::ZERO)
             }
         }
     }

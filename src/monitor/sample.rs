@@ -29,8 +29,9 @@ impl Sample {
         Self { values, queueing_delay, duration: None }
     }
 
-    pub(crate) fn last(info: &TcpInfo, age: Duration) -> Self {
-        Self { duration: Some(age.as_secs_f64()), ..Self::live(info) }
+    /// The same of a connection that ended at this age.
+    pub(crate) fn at_the_end(self, age: Duration) -> Self {
+        Self { duration: Some(age.as_secs_f64()), ..self }
     }
 
     /// The value of a field that is a distribution, in the field's unit; `None` where it was

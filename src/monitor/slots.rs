@@ -8,14 +8,17 @@ use arc_swap::ArcSwap;
 /// Slots in one chunk: one bit each of a word says which are taken.
 const CHUNK: usize = u64::BITS as usize;
 
-/// Takes a lock whatever happened to an earlier holder. What the locks here guard is whole between
-/// any two statements that can panic.
+/// Locks and ignores poisoning: the data is consistent wherever a panic can happen.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Holds values in places that never move. Adding and removing take a lock for a moment; walking
 /// over all of them locks one at a time.
+///
+/// A number is taken from [`insert`](Self::insert) to [`free`](Self::free). In between its slot can
+/// be empty already, so that whoever empties it can first withdraw the number from wherever it is
+/// written down.
 pub(crate) struct Slots<T> {
     chunks: ArcSwap<Vec<Arc<Chunk<T>>>>,
     free: Mutex<Vec<usize>>,
@@ -58,55 +61,37 @@ impl<T> Slots<T> {
         first
     }
 
-    /// Takes the value out of a slot, in one step with what `last` does to it.
-    ///
-    /// Waits at most for whoever holds this one slot.
-    pub(crate) fn remove<R>(&self, number: usize, last: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let removed = self.clear(number, last);
+    /// Works on one slot under its lock. Waits at most for whoever holds this one slot.
+    pub(crate) fn with<R>(&self, number: usize, work: impl FnOnce(&mut Option<T>) -> R) -> R {
+        let chunks = self.chunks.load();
+        work(&mut lock(&chunks[number / CHUNK].slots[number % CHUNK]))
+    }
+
+    /// Gives up the number of an emptied slot.
+    pub(crate) fn free(&self, number: usize) {
+        let chunks = self.chunks.load();
+        chunks[number / CHUNK].taken.fetch_and(!(1 << (number % CHUNK)), Ordering::Release);
         lock(&self.free).push(number);
-        removed
     }
 
-    fn clear<R>(&self, number: usize, last: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let chunks = self.chunks.load();
-        let chunk = &chunks[number / CHUNK];
-        let mut slot = lock(&chunk.slots[number % CHUNK]);
-        chunk.taken.fetch_and(!(1 << (number % CHUNK)), Ordering::Release);
-        let mut value = slot.take()?;
-        // Still under the lock: nobody can meet the value after its last use.
-        Some(last(&mut value))
-    }
-
-    /// Shows one value to `look`, `None` where the slot is empty.
-    pub(crate) fn look<R>(&self, number: usize, look: impl FnOnce(&T) -> R) -> Option<R> {
-        let chunks = self.chunks.load();
-        let slot = lock(&chunks[number / CHUNK].slots[number % CHUNK]);
-        slot.as_ref().map(look)
-    }
-
-    /// Shows every value to `visit`, one lock at a time. What `visit` declines to keep is taken
-    /// out; its number stays with its owner until `remove`.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(usize, &mut T) -> Keep) {
+    /// Shows every taken slot to `look`, one lock at a time. What that returns is for `then`, which
+    /// runs after the slot's lock is released.
+    pub(crate) fn visit<R>(
+        &self,
+        mut look: impl FnMut(usize, &mut Option<T>) -> R,
+        mut then: impl FnMut(usize, R),
+    ) {
         for (index, chunk) in self.chunks.load_full().iter().enumerate() {
             let mut taken = chunk.taken.load(Ordering::Acquire);
             while taken != 0 {
                 let position = taken.trailing_zeros() as usize;
                 taken &= taken - 1;
-                let mut slot = lock(&chunk.slots[position]);
-                let Some(value) = slot.as_mut() else { continue };
-                if visit(index * CHUNK + position, value) == Keep::No {
-                    *slot = None;
-                }
+                let number = index * CHUNK + position;
+                let seen = look(number, &mut lock(&chunk.slots[position]));
+                then(number, seen);
             }
         }
     }
-}
-
-/// Whether a visited value stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    Yes,
-    No,
 }
 
 #[cfg(test)]
@@ -115,11 +100,17 @@ mod tests {
 
     fn contents(slots: &Slots<u32>) -> Vec<(usize, u32)> {
         let mut contents = Vec::new();
-        slots.visit(|number, value| {
-            contents.push((number, *value));
-            Keep::Yes
-        });
+        slots.visit(
+            |number, slot| slot.map(|value| (number, value)),
+            |_, seen| contents.extend(seen),
+        );
         contents
+    }
+
+    fn take(slots: &Slots<u32>, number: usize) -> Option<u32> {
+        let taken = slots.with(number, Option::take);
+        slots.free(number);
+        taken
     }
 
     #[test]
@@ -127,20 +118,20 @@ mod tests {
         let slots = Slots::new();
         let numbers: Vec<usize> = (0..130).map(|value| slots.insert(value)).collect();
         assert_eq!(numbers, (0..130).collect::<Vec<usize>>());
-        assert_eq!(slots.remove(70, |value| *value), Some(70));
+        assert_eq!(take(&slots, 70), Some(70));
         assert_eq!(contents(&slots).len(), 129);
         assert_eq!(slots.insert(7_000), 70);
         assert_eq!(contents(&slots)[70], (70, 7_000));
     }
 
     #[test]
-    fn a_declined_value_leaves_its_number_with_the_owner() {
+    fn an_emptied_slot_keeps_its_number_until_it_is_freed() {
         let slots = Slots::new();
         let number = slots.insert(1);
-        slots.visit(|_, _| Keep::No);
+        slots.with(number, |slot| *slot = None);
         assert_eq!(contents(&slots), []);
         assert_ne!(slots.insert(2), number);
-        assert_eq!(slots.remove(number, |value| *value), None);
+        slots.free(number);
         assert_eq!(slots.insert(3), number);
     }
 
@@ -150,7 +141,7 @@ mod tests {
         slots.insert(1);
         slots.insert(2);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            slots.visit(|_, _| panic!("a reading failed badly"));
+            slots.visit(|_, _| panic!("a reading failed badly"), |_, ()| ());
         }));
         assert!(panicked.is_err());
         assert_eq!(contents(&slots), [(0, 1), (1, 2)]);

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::attributes::Attributes;
 use super::counters::{Totals, total_of};
+use super::labels::{Labels, STATES, UP_DOWNS};
 use super::sample::Sample;
-use super::set::{Labels, STATES, UP_DOWNS};
 use crate::info::{Field, Kind, Raw, Reply, TcpInfo, Value};
 use crate::state::State;
 
@@ -28,9 +28,10 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupSnapshot {
-    /// Connections seen so far; listeners do not count.
+    /// Connections seen so far, each once; listeners do not count.
     pub opened: u64,
-    /// Connections of those that are no longer watched.
+    /// Connections of those that ended. One that was given back open has not: see
+    /// [`Watched::into_inner`](crate::Watched::into_inner).
     pub closed: u64,
     /// Samples of live connections, a fair choice above the monitor's cap.
     pub samples: Vec<Sample>,
@@ -47,6 +48,25 @@ pub(crate) struct Sums {
     pub(crate) seen: u64,
     pub(crate) up_downs: [u64; UP_DOWNS],
     pub(crate) up_downs_seen: u64,
+}
+
+/// What a series goes on from, from one sweep to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The connection or the set: its totals never fall.
+    pub(crate) lineage: u64,
+    pub(crate) start: Start,
+}
+
+/// What of the totals a reader is told that has not seen the series before.
+#[derive(Clone, Debug)]
+pub(crate) enum Start {
+    /// Everything.
+    Whole,
+    /// What came after these, of a connection that is watched again.
+    After(Box<Totals>),
+    /// Only what is still to come.
+    Now,
 }
 
 impl Sums {
@@ -82,7 +102,7 @@ impl GroupSnapshot {
         self.sums.get(field)
     }
 
-    /// Live sockets by state, for every state seen so far. Unknown states count as one.
+    /// Watched sockets by state, for every state seen so far. Unknown states count as one.
     pub fn states(&self) -> impl Iterator<Item = (State, u64)> {
         self.state_ranks().map(|(rank, count)| (State::from(rank as u8), count))
     }
@@ -92,7 +112,7 @@ impl GroupSnapshot {
         (0..STATES).filter(seen).map(|rank| (rank, self.states[rank]))
     }
 
-    /// Live sockets, listeners included.
+    /// Watched sockets, listeners included.
     pub fn live(&self) -> u64 {
         self.states.iter().sum()
     }
@@ -106,6 +126,7 @@ pub struct SocketSnapshot {
     pub info: Option<TcpInfo>,
     pub(crate) labels: Arc<Labels>,
     pub(crate) sums: Sums,
+    pub(crate) origin: Origin,
 }
 
 impl SocketSnapshot {
@@ -114,8 +135,8 @@ impl SocketSnapshot {
         &self.labels.plain
     }
 
-    /// A field as the series reports it: counters since the socket is watched, widened; all else as
-    /// the kernel said it.
+    /// A field as the series reports it: counters since the socket was first watched, with what it
+    /// did before that, widened; all else as the kernel said it.
     pub fn get(&self, field: &Field) -> Option<Value> {
         match field.kind {
             Kind::Counter | Kind::UpDown => self.sums.get(field),
@@ -129,8 +150,10 @@ impl SocketSnapshot {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MonitorSnapshot {
-    /// Sockets watched now.
+    /// Sockets watched now, each once, whatever handles watch it.
     pub watched: u64,
+    /// Open sockets that were given back and are remembered, each once in either family.
+    pub given_back: u64,
     /// How long the sweep took.
     pub sweep_duration: Duration,
     /// Kernel reads since the monitor was made, those at close included.

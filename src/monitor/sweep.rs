@@ -1,31 +1,43 @@
-//! One pass over all watched sockets: one kernel read each, added up, published as a snapshot.
+//! One pass over all watched connections: one kernel read each, added up, published as a snapshot.
+//!
+//! A sweep visits one slot after the other under its lock, keeps what it reads in tallies, and at
+//! its end moves the tallies into the ledgers of their sets and copies out what these then say.
+//! Whoever watches or drops meanwhile adds to the ledgers directly and waits at most for one slot.
+//! An addition is in exactly one of them: a connection's counters advance under its slot's lock,
+//! and what they advanced by goes to the tally or to the ledger of whoever advanced them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::counters::{COUNTERS, Totals};
-use super::entry::{Entry, Owner, Reading};
-use super::sample::{Dice, Reservoir, Sample};
-use super::set::{Family, Labels, STATES, Set, UP_DOWNS, state_rank};
-use super::slots::{Keep, lock};
-use super::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot, Sums};
-use super::worst::{Chosen, Contest};
-use super::{Config, Shared, Trouble};
-use crate::info::{Kind, Raw, TcpInfo};
+use super::asker::Failure;
+use super::entry::{Entry, Owner};
+use super::failures::{Failed, panicked};
+use super::handles::Handle;
+use super::ledger::Audience;
+use super::sample::{Dice, Sample};
+use super::set::{Family, Membership, Set};
+use super::shared::{Ended, Shared};
+use super::slots::lock;
+use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
+use super::tally::{Sampling, Tally};
+use super::views::Views;
+use super::worst::Contest;
 use crate::read::ROOM;
-use crate::state::State;
 
-/// What sweeps keep from one to the next: scratch memory and what they chose.
+/// A descriptor that its watch owns is verified every so many sweeps, although it added nothing.
+const VERIFIED_EVERY: u64 = 64;
+
+/// What sweeps keep from one to the next.
 pub(crate) struct Sweeper {
     /// By the index of the set.
     tallies: Vec<Option<Tally>>,
     dice: Dice,
     count: u64,
-    /// The worst connections shown by the last sweep, by cookie.
-    chosen: HashMap<u64, Chosen>,
+    /// What each registration was told of single sockets.
+    views: HashMap<usize, Views>,
 }
 
 impl Sweeper {
@@ -35,71 +47,7 @@ impl Sweeper {
             tallies: Vec::new(),
             dice: Dice::new(seed.unwrap_or(1)),
             count: 0,
-            chosen: HashMap::new(),
-        }
-    }
-}
-
-/// What one sweep adds up for one set.
-struct Tally {
-    set: Arc<Set>,
-    added: Totals,
-    seen: u64,
-    opened: u64,
-    states: [u64; STATES],
-    up_downs: [u64; UP_DOWNS],
-    up_downs_seen: u64,
-    live: u64,
-    /// The only live socket of a shared series, while there is but one.
-    info: Option<TcpInfo>,
-    samples: Reservoir,
-    contest: Option<Contest>,
-}
-
-impl Tally {
-    fn new(set: Arc<Set>) -> Self {
-        let contest = lock(&set.worst).map(|(worst, count)| Contest::new(worst, count));
-        Self {
-            set,
-            added: [0; COUNTERS],
-            seen: 0,
-            opened: 0,
-            states: [0; STATES],
-            up_downs: [0; UP_DOWNS],
-            up_downs_seen: 0,
-            live: 0,
-            info: None,
-            samples: Reservoir::default(),
-            contest,
-        }
-    }
-
-    /// Adds one reading of one socket.
-    #[inline]
-    fn add(&mut self, entry: &Entry, reading: &Reading<'_>, config: &Config, dice: &mut Dice) {
-        self.live += 1;
-        for (sum, added) in self.added.iter_mut().zip(&reading.increments.added) {
-            *sum = sum.wrapping_add(*added);
-        }
-        self.seen |= reading.counters_present;
-        self.opened += u64::from(reading.opened);
-        self.states[state_rank(reading.reply.state())] += 1;
-        let up_downs = Raw::<UP_DOWNS>::of::<{ Kind::UpDown as u8 }>(&reading.reply);
-        self.up_downs_seen |= up_downs.present;
-        for (rank, sum) in self.up_downs.iter_mut().enumerate() {
-            *sum += up_downs.values[rank] & (up_downs.present >> rank & 1).wrapping_neg();
-        }
-        // A listener has a congestion window too, which nothing ever goes through.
-        let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
-        if let Some(place) = connected.then(|| self.samples.choose(config.samples, dice)).flatten()
-        {
-            self.samples.put(place, Sample::live(&reading.reply.info()));
-        }
-        if let Some(contest) = &mut self.contest {
-            contest.enter(entry, reading, config);
-        }
-        if self.set.family == Family::Socket {
-            self.info = (self.live == 1).then(|| reading.reply.info());
+            views: HashMap::new(),
         }
     }
 }
@@ -116,13 +64,13 @@ struct Pass<'s> {
     shared: &'s Shared,
     sweeper: &'s mut Sweeper,
     sockets: Vec<SocketSnapshot>,
-    trouble: Vec<Trouble>,
     room: [u8; ROOM],
 }
 
 impl Shared {
-    /// Reads every watched socket once. Sweeps wait for each other; watching and dropping waits at
-    /// most for one read.
+    /// Reads every watched connection once. Sweeps wait for each other; watching and dropping waits
+    /// at most for one read. What fails is not told to the program here: the caller may be in a
+    /// collection.
     pub(crate) fn sweep(&self, registration: Option<usize>) -> Swept {
         let mut sweeper = lock(&self.sweeper);
         let (at, began) = (SystemTime::now(), Instant::now());
@@ -131,172 +79,178 @@ impl Shared {
             shared: self,
             sweeper: &mut sweeper,
             sockets: Vec::with_capacity(self.own.load(Ordering::Relaxed)),
-            trouble: Vec::new(),
             room: [0; ROOM],
         };
-        self.slots.visit(|slot, entry| {
-            let visited = catch_unwind(AssertUnwindSafe(|| pass.read(slot, entry)));
-            visited.unwrap_or_else(|_| {
-                pass.trouble.push(Trouble::panicked(entry.attributes()));
-                pass.show_last(entry);
-                Keep::Yes
-            })
-        });
+        self.slots.visit(
+            |number, slot| {
+                let visited = catch_unwind(AssertUnwindSafe(|| pass.visit(number, slot)));
+                visited.unwrap_or_else(|_| {
+                    let entry = slot.as_ref()?;
+                    self.failures.note(Failed::new(entry.attributes(), panicked()));
+                    pass.show_last(entry);
+                    None
+                })
+            },
+            |number, ended| {
+                if let Some(ended) = ended {
+                    self.forget(number, ended);
+                }
+            },
+        );
         let (groups, ended) = pass.merge(registration);
-        let Pass { sockets, trouble, .. } = pass;
-        let noted = self.note(&trouble);
+        let Pass { sockets, .. } = pass;
         let snapshot = Arc::new(Snapshot {
             at,
             groups,
             sockets,
             monitor: MonitorSnapshot {
                 watched: self.watched.load(Ordering::Relaxed),
+                given_back: self.given_back(),
                 sweep_duration: began.elapsed(),
-                reads: self.reads.load(Ordering::Relaxed),
-                read_errors: noted,
+                reads: self.asker.reads(),
+                read_errors: self.failures.counts(),
                 folded: self.folded.load(Ordering::Relaxed),
             },
         });
         self.latest.store(Some(Arc::clone(&snapshot)));
-        drop(sweeper);
-        self.report(trouble);
         Swept { snapshot, ended }
     }
 }
 
 impl Pass<'_> {
-    fn read(&mut self, slot: usize, entry: &mut Entry) -> Keep {
-        // Whether the descriptor still is the socket it was: when its counters say otherwise, and
-        // every so often in any case.
-        let due = (slot as u64 + self.sweeper.count) % 64 == 0;
-        let room = &mut self.room;
-        let reading = match entry.read(self.shared, room, due) {
-            Ok(reading) => reading,
-            Err(error) => {
-                let keep = if error.is_final() { Keep::No } else { Keep::Yes };
-                self.trouble.push(Trouble::new(entry.attributes(), error.into()));
-                if keep == Keep::No {
-                    entry.leave(self.shared);
-                } else {
-                    self.show_last(entry);
-                }
-                return keep;
-            }
+    /// Reads what is in a slot, or looks whether it is still open if nobody watches it. Says what
+    /// ended by that.
+    fn visit(&mut self, number: usize, slot: &mut Option<Entry>) -> Option<Ended> {
+        let entry = slot.as_mut()?;
+        let Some(mut handle) = entry.handles.first() else {
+            let closed = entry.given_back().is_some_and(|(_, returned)| !returned.is_open());
+            return closed.then(|| self.shared.end(slot)).flatten();
         };
-        match &entry.owner {
-            Owner::Set(membership) => {
-                let tally = tally_of(&mut self.sweeper.tallies, membership.set());
-                tally.add(entry, &reading, &self.shared.config, &mut self.sweeper.dice);
+        let due = (number as u64 + self.sweeper.count) % VERIFIED_EVERY == 0;
+        loop {
+            match self.read(entry, handle, due) {
+                Ok(()) => return None,
+                Err(Failure::Passing(error)) => {
+                    self.shared.failures.note(Failed::new(entry.attributes(), error));
+                    self.show_last(entry);
+                    return None;
+                }
+                Err(Failure::Final(error)) => {
+                    self.shared.failures.note(Failed::new(entry.attributes(), error));
+                }
             }
-            Owner::Own(labels) => {
-                let sums = entry.sums(Some(&reading.reply));
-                let (labels, info) = (Arc::clone(labels), Some(reading.reply.info()));
-                self.sockets.push(SocketSnapshot { info, labels, sums });
+            // This handle's descriptor is no more what it was. Another handle may know better.
+            if self.shared.withdraw(entry, handle.serial) {
+                return self.shared.end(slot);
             }
-            Owner::Unnamed(_) => {}
+            handle = entry.handles.first()?;
         }
-        Keep::Yes
     }
 
-    /// A socket that could not be read keeps its counters.
+    #[inline]
+    fn read(&mut self, entry: &mut Entry, handle: Handle, due: bool) -> Result<(), Failure> {
+        let shared = self.shared;
+        let reading = entry.read(&shared.asker, &mut self.room, handle, due)?;
+        match &entry.owner {
+            Owner::Set(membership) => {
+                let Sweeper { tallies, dice, .. } = &mut *self.sweeper;
+                let tally = tally_of(tallies, membership);
+                let mut sampling = Sampling { cap: shared.config.samples, dice };
+                tally.add(entry, handle.fd, &reading, &shared.asker, &mut sampling);
+            }
+            Owner::Own(_, Some(labels)) => {
+                self.sockets.push(SocketSnapshot {
+                    info: Some(reading.reply.info()),
+                    labels: Arc::clone(labels),
+                    sums: entry.sums(Some(&reading.reply)),
+                    origin: entry.origin(),
+                });
+            }
+            Owner::Own(_, None) | Owner::Nobody => {}
+        }
+        Ok(())
+    }
+
+    /// A connection that could not be read keeps its counters.
     fn show_last(&mut self, entry: &Entry) {
-        let Owner::Own(labels) = &entry.owner else { return };
-        let (labels, sums) = (Arc::clone(labels), entry.sums(None));
-        self.sockets.push(SocketSnapshot { info: None, labels, sums });
+        match &entry.owner {
+            Owner::Own(_, Some(labels)) => self.sockets.push(SocketSnapshot {
+                info: None,
+                labels: Arc::clone(labels),
+                sums: entry.sums(None),
+                origin: entry.origin(),
+            }),
+            // Its shared series stays, even if it is the only one.
+            Owner::Set(membership) => tally_of(&mut self.sweeper.tallies, membership).live += 1,
+            Owner::Own(_, None) | Owner::Nobody => {}
+        }
     }
 
     /// Adds the tallies to their sets and copies out what the sets now say.
     fn merge(&mut self, registration: Option<usize>) -> (Vec<GroupSnapshot>, Vec<Vec<Sample>>) {
-        let alive = self.shared.registrations.load_full();
+        let audience = registration.map_or(Audience::Snapshots, Audience::Registration);
+        let alive = self.shared.registrations.all();
         let sets: Vec<Arc<Set>> = {
             let mut sets = lock(&self.shared.sets);
             if let Some(registration) = registration {
                 sets.collected_by(registration, &alive);
             }
+            sets.drop_unused_series();
+            sets.note_idle(Instant::now());
             sets.reported().cloned().collect()
         };
         let mut tallies = std::mem::take(&mut self.sweeper.tallies);
         let mut shown: Vec<(GroupSnapshot, Vec<Sample>)> = Vec::new();
         let mut contests = Vec::new();
         for set in &sets {
-            let known = tallies
-                .get_mut(set.index)
-                .and_then(|tally| tally.take_if(|tally| Arc::ptr_eq(&tally.set, set)));
-            let mut tally = known.unwrap_or_else(|| Tally::new(Arc::clone(set)));
-            let (sums, snapshot) = settle(&mut tally, registration);
+            let known = tallies.get_mut(set.index);
+            let known = known.and_then(|tally| tally.take_if(|tally| tally.is_of(set)));
+            let mut tally = known.unwrap_or_else(|| Tally::new(None));
+            let (group, ended) = tally.settle(set, audience, &alive);
             match set.family {
-                Family::Group => shown.push(snapshot),
+                Family::Group => shown.push((group, ended)),
                 Family::Socket => self.sockets.push(SocketSnapshot {
                     info: tally.info.take(),
-                    labels: Arc::clone(&set.labels),
-                    sums,
+                    labels: group.labels,
+                    sums: group.sums,
+                    origin: Origin { lineage: set.serial, start: Start::Whole },
                 }),
             }
-            contests.extend(tally.contest.take().map(|contest| (Arc::clone(&set.labels), contest)));
-        }
-        // Sets given up meanwhile: their additions are not lost, should they come back.
-        for mut tally in tallies.into_iter().flatten() {
-            settle(&mut tally, None);
+            contests.extend(tally.contest.take());
         }
         self.choose(contests);
+        self.tell_sockets(registration, &alive);
         shown.sort_by_cached_key(|(group, _)| format!("{:?}", group.attributes()));
         shown.into_iter().unzip()
     }
 
     /// Adds the worst connections of each group that asked for them to the sockets shown.
-    fn choose(&mut self, contests: Vec<(Arc<Labels>, Contest)>) {
-        let mut last = std::mem::take(&mut self.sweeper.chosen);
-        for (labels, contest) in contests {
-            for entrant in contest.into_worst() {
-                if self.sockets.len() >= self.shared.config.sockets {
-                    return;
-                }
-                let cookie = entrant.cookie;
-                let (chosen, shown) = entrant.show(last.remove(&cookie), &labels);
-                self.sweeper.chosen.insert(cookie, chosen);
-                self.sockets.push(shown);
+    fn choose(&mut self, contests: Vec<Contest>) {
+        let room = self.shared.config.sockets.saturating_sub(self.sockets.len());
+        self.sockets.extend(contests.into_iter().flat_map(Contest::into_worst).take(room));
+    }
+
+    /// Turns the totals of single sockets into what this audience is to be told.
+    fn tell_sockets(&mut self, registration: Option<usize>, alive: &[usize]) {
+        let views = &mut self.sweeper.views;
+        views.retain(|known, _| alive.contains(known));
+        match registration {
+            Some(registration) => views.entry(registration).or_default().tell(&mut self.sockets),
+            None => {
+                let mut told = HashSet::new();
+                self.sockets.retain(|socket| told.insert(socket.labels.plain.clone()));
             }
         }
     }
 }
 
 /// The tally of a set, at the set's index.
-fn tally_of<'t>(tallies: &'t mut Vec<Option<Tally>>, set: &Arc<Set>) -> &'t mut Tally {
-    if tallies.len() <= set.index {
-        tallies.resize_with(set.index + 1, || None);
+#[inline]
+fn tally_of<'t>(tallies: &'t mut Vec<Option<Tally>>, membership: &Membership) -> &'t mut Tally {
+    let index = membership.set().index;
+    if tallies.len() <= index {
+        tallies.resize_with(index + 1, || None);
     }
-    let place = &mut tallies[set.index];
-    if let Some(mut other) = place.take_if(|tally| !Arc::ptr_eq(&tally.set, set)) {
-        // A set given up during this sweep, whose index was used again at once.
-        settle(&mut other, None);
-    }
-    place.get_or_insert_with(|| Tally::new(Arc::clone(set)))
-}
-
-/// Moves a tally into its set's ledger and says what the ledger then shows.
-fn settle(tally: &mut Tally, registration: Option<usize>) -> (Sums, (GroupSnapshot, Vec<Sample>)) {
-    let mut ledger = lock(&tally.set.ledger);
-    ledger.add(&tally.added, tally.seen, tally.opened);
-    ledger.up_downs_seen |= tally.up_downs_seen;
-    for (rank, count) in tally.states.iter().enumerate() {
-        ledger.states_seen |= u16::from(*count > 0) << rank;
-    }
-    let ended = ledger.ended.iter_mut().find(|(id, _)| Some(*id) == registration);
-    let ended = ended.map(|(_, reservoir)| reservoir.take()).unwrap_or_default();
-    let sums = Sums {
-        totals: ledger.totals,
-        seen: ledger.seen,
-        up_downs: tally.up_downs,
-        up_downs_seen: ledger.up_downs_seen,
-    };
-    let group = GroupSnapshot {
-        opened: ledger.opened,
-        closed: ledger.closed,
-        samples: tally.samples.take(),
-        labels: Arc::clone(&tally.set.labels),
-        sums: sums.clone(),
-        states: tally.states,
-        states_seen: ledger.states_seen,
-    };
-    (sums, (group, ended))
+    // The tally holds its set, so no other set gets its index before it is settled.
+    tallies[index].get_or_insert_with(|| Tally::new(Some(membership.clone())))
 }

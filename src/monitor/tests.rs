@@ -1,5 +1,6 @@
 //! The monitor against a kernel that answers what a test wants: old, failing, panicking, replaced.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -18,6 +19,7 @@ use opentelemetry_sdk::metrics::{
 };
 
 use super::builder::Source;
+use super::entry::Entry;
 use super::*;
 use crate::info::{FIELDS, Field, Value};
 use crate::kernel::Kernel;
@@ -302,10 +304,13 @@ fn a_descriptor_that_became_another_socket_is_reported_once_and_left_alone() {
     let watched = group.watch(Loopback::connect().take());
     monitor.snapshot();
     // As if unsafe code had closed the descriptor and another socket had taken its number.
-    monitor.shared.slots.visit(|_, entry| {
-        entry.cookie = entry.cookie.map(|cookie| cookie + 1);
-        slots::Keep::Yes
-    });
+    monitor.shared.slots.visit(
+        |_, slot| {
+            let entry = slot.as_mut().expect("the one that is watched");
+            entry.cookie = entry.cookie.map(|cookie| cookie + 1);
+        },
+        |_, ()| (),
+    );
     for _ in 0..200 {
         monitor.snapshot();
     }

@@ -6,8 +6,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Weak};
 
-use super::Shared;
-use super::entry::Entry;
+use super::shared::{Shared, Ticket};
 use crate::info::TcpInfo;
 use crate::read;
 
@@ -16,44 +15,74 @@ use crate::read;
 /// It reads and writes as the socket does and gives its other methods through [`Deref`]. When it is
 /// dropped the socket is read one last time, its totals are kept, and it is closed.
 ///
-/// A watch ends with this value and not with a second handle: what `try_clone` returns keeps the
-/// connection open, but is not watched. A value that is leaked stays watched. A descriptor that
-/// unsafe code closes behind the monitor's back is noticed by its cookie, reported once as an
-/// error, and left alone.
+/// A connection counts once in a monitor, however many values watch it: clones made with
+/// `try_clone`, references, or an `Arc` of one socket, watched one by one. It is watched until the
+/// last of them is gone. What `try_clone` returns and nobody watches keeps the connection open, but
+/// it is not read any more. A value that is leaked stays watched, until its
+/// descriptor is closed: that is noticed by the socket's cookie, reported once as an error, and no
+/// other socket is ever counted in its place.
 pub struct Watched<S> {
     // Dropped first: the last read needs the socket open.
     watch: Watch,
     socket: S,
+    // Dropped last: whether the socket is closed shows afterwards.
+    rest: Rest,
 }
 
 impl<S> Watched<S> {
-    pub(crate) fn new(watch: Watch, socket: S) -> Self {
-        Self { watch, socket }
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        fd: RawFd,
+        (ticket, cookie): (Ticket, Option<u64>),
+        socket: S,
+    ) -> Self {
+        shared.failures.tell();
+        Self {
+            watch: Watch {
+                shared: Arc::clone(shared),
+                ticket,
+                fd,
+                cookie,
+                has_ended: false,
+                #[cfg(feature = "hyper")]
+                shows_probe: false,
+            },
+            socket,
+            rest: Rest { shared: Arc::clone(shared), ticket, fd, is_open: false },
+        }
     }
 
     /// What the kernel reports of the socket now.
     ///
     /// # Errors
     ///
-    /// As for [`read`](crate::read()).
+    /// As for [`read`](crate::read()); and an error where the descriptor has become another socket,
+    /// because this value was leaked, lent by somebody who closed it, or replaced its socket.
     pub fn info(&self) -> io::Result<TcpInfo> {
-        read::read_raw(self.watch.fd)
+        read::read_same(self.watch.fd, self.watch.cookie)
     }
 
     /// A way to ask about the socket from elsewhere, while this value is with someone else.
     pub fn probe(&self) -> Probe {
-        let Watch { shared, slot, serial, .. } = &self.watch;
-        Probe { shared: Arc::downgrade(shared), slot: *slot, serial: *serial }
+        Probe { shared: Arc::downgrade(&self.watch.shared), ticket: self.watch.ticket }
     }
 
     /// Ends the watch, with a last read, and gives the socket back.
     ///
-    /// Should it be watched again, what it counted so far is not counted twice: the monitor
-    /// remembers up to 1,024 sockets that were given back.
+    /// The connection has not ended by that, and is not counted as closed before it is. Should it
+    /// be watched again, it goes on: what it did so far is not counted twice, and what it does
+    /// between the two watches is not counted at all. A group that watches it then has what it does
+    /// from then on.
+    ///
+    /// A monitor remembers up to 1,024 open connections without a watch, for groups and again for
+    /// sockets reported one by one, and the last 4,096 that ended. One that is forgotten counts as
+    /// closed, and as new when it is watched again: then its history counts once more.
     pub fn into_inner(self) -> S {
-        let Self { mut watch, socket } = self;
-        watch.gives_back = true;
+        let Self { mut watch, socket, mut rest } = self;
+        // If the last read met the socket, it is open: its owner has it in hand.
+        rest.is_open = watch.end();
         drop(watch);
+        drop(rest);
         socket
     }
 
@@ -167,8 +196,7 @@ impl<S: fmt::Debug> fmt::Debug for Watched<S> {
 #[derive(Clone)]
 pub struct Probe {
     shared: Weak<Shared>,
-    slot: usize,
-    serial: u64,
+    ticket: Ticket,
 }
 
 impl Probe {
@@ -180,38 +208,63 @@ impl Probe {
     pub fn info(&self) -> io::Result<TcpInfo> {
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "the socket is not watched");
         let shared = self.shared.upgrade().ok_or_else(gone)?;
-        let look = |entry: &Entry| {
-            // Under the slot's lock the descriptor stays open.
-            (entry.serial == self.serial).then(|| {
-                let info = read::read_raw(entry.fd);
-                if entry.is_borrowed() && !entry.is_same_socket() { Err(gone()) } else { info }
-            })
-        };
-        shared.slots.look(self.slot, look).flatten().ok_or_else(gone)?
+        shared.slots.with(self.ticket.slot, |slot| {
+            // Under the slot's lock no watch of the connection can end.
+            let entry = slot.as_ref().filter(|entry| entry.lineage == self.ticket.lineage);
+            let (entry, handle) =
+                entry.and_then(|it| Some((it, it.handles.first()?))).ok_or_else(gone)?;
+            let info = read::read_raw(handle.fd);
+            // Verified after reading: if the cookie still matches, the reply came from this socket.
+            if entry.is_behind(handle) { info } else { Err(gone()) }
+        })
     }
 }
 
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Probe").field("serial", &self.serial).finish_non_exhaustive()
+        f.debug_struct("Probe").field("serial", &self.ticket.serial).finish_non_exhaustive()
     }
 }
 
-/// The hold that a watched socket has on its slot.
-pub(crate) struct Watch {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) fd: RawFd,
-    pub(crate) slot: usize,
-    /// The entry's serial number: slots are used again.
-    pub(crate) serial: u64,
-    /// Whether the socket lives on.
-    pub(crate) gives_back: bool,
+/// The hold that a watched socket has on its connection until it is closed or given away.
+struct Watch {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    fd: RawFd,
+    cookie: Option<u64>,
+    has_ended: bool,
     #[cfg(feature = "hyper")]
-    pub(crate) shows_probe: bool,
+    shows_probe: bool,
+}
+
+impl Watch {
+    /// Ends it, and says whether the last read met the socket.
+    fn end(&mut self) -> bool {
+        self.has_ended = true;
+        self.shared.unwatch(self.ticket)
+    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.unwatch(self.slot, self.gives_back);
+        if !self.has_ended {
+            self.end();
+        }
+    }
+}
+
+/// What remains of a watch while its socket is dropped.
+struct Rest {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    fd: RawFd,
+    /// Whether the socket is known to be open.
+    is_open: bool,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.shared.release(self.ticket, self.fd, self.is_open);
+        self.shared.failures.tell();
     }
 }

@@ -1,14 +1,10 @@
 //! The worst connections of a group, shown one by one.
 
-use std::sync::Arc;
+use std::os::fd::RawFd;
 
-use opentelemetry::KeyValue;
-
-use super::Config;
-use super::counters::Totals;
+use super::asker::Asker;
 use super::entry::{Entry, Reading};
-use super::set::Labels;
-use super::snapshot::{SocketSnapshot, Sums};
+use super::snapshot::{Origin, SocketSnapshot, Start};
 use crate::info::TcpInfo;
 
 /// By what a connection is worse than another.
@@ -52,20 +48,9 @@ pub(crate) struct Contest {
 }
 
 /// One connection that is among the worst so far.
-pub(crate) struct Entrant {
-    /// What tells it from every other connection.
-    pub(crate) cookie: u64,
+struct Entrant {
     score: f64,
-    identity: Vec<KeyValue>,
-    info: TcpInfo,
-    sums: Sums,
-}
-
-/// What stays of a choice until the next: the series it made.
-pub(crate) struct Chosen {
-    labels: Arc<Labels>,
-    /// Where its counters stood when it was chosen.
-    base: Totals,
+    shown: SocketSnapshot,
 }
 
 impl Contest {
@@ -74,42 +59,33 @@ impl Contest {
     }
 
     /// Considers one connection, under the lock of its slot.
-    pub(crate) fn enter(&mut self, entry: &Entry, reading: &Reading<'_>, config: &Config) {
+    pub(crate) fn enter(
+        &mut self,
+        entry: &mut Entry,
+        fd: RawFd,
+        reading: &Reading<'_>,
+        asker: &Asker,
+    ) {
         let info = reading.reply.info();
-        let (Some(cookie), Some(score)) = (entry.cookie, self.worst.score(&info)) else { return };
+        let Some(score) = self.worst.score(&info) else { return };
         let place = self.entrants.partition_point(|other| other.score >= score);
         if place >= self.count {
             return;
         }
-        let state = reading.reply.state();
-        let Some(identity) = config.identity.always(entry.fd, cookie, state) else { return };
-        self.entrants.truncate(self.count - 1);
-        let entrant =
-            Entrant { cookie, score, identity, info, sums: entry.sums(Some(&reading.reply)) };
-        self.entrants.insert(place, entrant);
-    }
-
-    pub(crate) fn into_worst(self) -> Vec<Entrant> {
-        self.entrants
-    }
-}
-
-impl Entrant {
-    /// The connection's series. Its counters start at zero whenever it is chosen anew: a series
-    /// that comes back with an old total would be read as a sudden increase.
-    pub(crate) fn show(mut self, last: Option<Chosen>, group: &Labels) -> (Chosen, SocketSnapshot) {
-        let chosen = last.unwrap_or_else(|| Chosen {
-            labels: Arc::new(Labels::new(group.plain.with(self.identity))),
-            base: self.sums.totals,
-        });
-        for (total, base) in self.sums.totals.iter_mut().zip(&chosen.base) {
-            *total = total.wrapping_sub(*base);
-        }
+        let Some(labels) = entry.shown(asker, fd, reading.reply.state()) else { return };
         let shown = SocketSnapshot {
-            info: Some(self.info),
-            labels: Arc::clone(&chosen.labels),
-            sums: self.sums,
+            info: Some(info),
+            labels,
+            sums: entry.sums(Some(&reading.reply)),
+            // An old total would be read as a sudden increase.
+            origin: Origin { lineage: entry.lineage, start: Start::Now },
         };
-        (chosen, shown)
+        self.entrants.truncate(self.count - 1);
+        self.entrants.insert(place, Entrant { score, shown });
+    }
+
+    /// The chosen ones, the worst first.
+    pub(crate) fn into_worst(self) -> impl Iterator<Item = SocketSnapshot> {
+        self.entrants.into_iter().map(|entrant| entrant.shown)
     }
 }

@@ -87,6 +87,9 @@ impl Histograms {
     pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<Sample>]) {
         self.sweep_duration.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
         for (group, ended) in snapshot.groups.iter().zip(ended) {
+            if group.samples.is_empty() && ended.is_empty() {
+                continue;
+            }
             let place = self.place(group.attributes());
             let attributes = place.as_slice();
             for sample in group.samples.iter().chain(ended) {

@@ -1,0 +1,56 @@
+//! Asks the kernel, or what a test has in its place.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::attributes::Identity;
+use super::builder::Source;
+use crate::info::Reply;
+use crate::read::ROOM;
+
+/// Why a socket could not be read.
+pub(crate) enum Failure {
+    /// It may work again.
+    Passing(io::Error),
+    /// The descriptor is no TCP socket, or no longer this one.
+    Final(io::Error),
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Passing(error) | Failure::Final(error) => error,
+        }
+    }
+}
+
+/// Asks the kernel, and counts that.
+pub(crate) struct Asker {
+    source: Source,
+    pub(crate) identity: Identity,
+    reads: AtomicU64,
+}
+
+impl Asker {
+    pub(crate) fn new(source: Source, identity: Identity) -> Self {
+        Self { source, identity, reads: AtomicU64::new(0) }
+    }
+
+    /// Reads so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// What the kernel reports of a descriptor, whatever that is by now.
+    #[inline]
+    pub(crate) fn ask<'r>(&'r self, fd: RawFd, room: &'r mut [u8; ROOM]) -> io::Result<Reply<'r>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let len = (self.source.read)(fd, room)?;
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let bytes = room.first_chunk().expect("the room is larger than the table");
+        Ok(Reply::new(bytes, len, self.source.kernel))
+    }
+}

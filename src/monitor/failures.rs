@@ -1,0 +1,112 @@
+//! Failed reads, and other things that went wrong: counted at once, told later, where no lock is
+//! held.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::attributes::Attributes;
+use super::builder::OnError;
+use super::slots::lock;
+use crate::read;
+
+/// How many failures wait to be told; of more, the newest are counted alone.
+const WAITING: usize = 1_024;
+
+/// Something that went wrong with what has these attributes.
+pub(crate) struct Failed {
+    pub(crate) attributes: Attributes,
+    pub(crate) error: io::Error,
+}
+
+impl Failed {
+    pub(crate) fn new(attributes: Attributes, error: io::Error) -> Self {
+        Self { attributes, error }
+    }
+}
+
+/// What a read that panicked is reported as.
+pub(crate) fn panicked() -> io::Error {
+    io::Error::other("a read panicked")
+}
+
+/// The counts of failed reads, and those that the program has still to be told of.
+///
+/// A collection runs under a lock of the SDK's, in which the program must not be called: it could
+/// create an instrument, which waits for that very lock. So failures wait for the next call that
+/// the program itself makes.
+pub(crate) struct Failures {
+    on_error: Option<OnError>,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+    waiting: Mutex<VecDeque<Failed>>,
+    /// The length of `waiting`, so that a call without failures takes no lock.
+    count: AtomicUsize,
+    /// Whether somebody is telling: calls within `on_error` do not.
+    telling: AtomicBool,
+}
+
+impl Failures {
+    pub(crate) fn new(on_error: Option<OnError>) -> Self {
+        Self {
+            on_error,
+            counts: Mutex::default(),
+            waiting: Mutex::default(),
+            count: AtomicUsize::new(0),
+            telling: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a failed read.
+    pub(crate) fn note(&self, failed: Failed) {
+        *lock(&self.counts).entry(read::error_type(&failed.error)).or_default() += 1;
+        self.put(failed);
+    }
+
+    /// Keeps a failure for the program without counting it as a read.
+    pub(crate) fn put(&self, failed: Failed) {
+        if self.on_error.is_none() {
+            return;
+        }
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() < WAITING {
+            waiting.push_back(failed);
+            self.count.store(waiting.len(), Ordering::Release);
+        }
+    }
+
+    /// Failed reads so far, by `error.type`.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        lock(&self.counts).iter().map(|(kind, count)| (*kind, *count)).collect()
+    }
+
+    /// Tells the program what waits. The caller holds no lock and is in no collection.
+    ///
+    /// What fails meanwhile waits for the next call: a callback that watches what fails does not
+    /// call itself.
+    #[inline]
+    pub(crate) fn tell(&self) {
+        if self.count.load(Ordering::Acquire) > 0 {
+            self.tell_all();
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self) {
+        let Some(on_error) = &self.on_error else { return };
+        if self.telling.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let batch = {
+            let mut waiting = lock(&self.waiting);
+            self.count.store(0, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        for Failed { attributes, error } in batch {
+            // A panic in the program's callback is the program's own.
+            let _ = catch_unwind(AssertUnwindSafe(|| on_error(&attributes, &error)));
+        }
+        self.telling.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,56 @@
+//! Attribute sets in all the forms in which metrics report them.
+
+use std::sync::OnceLock;
+
+use opentelemetry::KeyValue;
+
+use super::attributes::{Attributes, key};
+use crate::info::{self, FIELDS, Kind};
+use crate::state::State;
+
+/// How many rows are up-down counters.
+pub(crate) const UP_DOWNS: usize = info::count(Kind::UpDown);
+
+/// Room for every named state and one for all unknown ones.
+pub(crate) const STATES: usize = 12;
+
+/// The place of a state in per-state arrays.
+pub(crate) fn state_rank(state: State) -> usize {
+    match state {
+        State::Unknown(_) => 0,
+        known => usize::from(known.number()),
+    }
+}
+
+/// An attribute set in all the forms in which metrics report it, each built once.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    pub(crate) plain: Attributes,
+    parts: OnceLock<Vec<Attributes>>,
+    states: OnceLock<Vec<Attributes>>,
+}
+
+impl Labels {
+    pub(crate) fn new(plain: Attributes) -> Self {
+        Self { plain, parts: OnceLock::new(), states: OnceLock::new() }
+    }
+
+    /// The set with the part a field is of a shared metric, in the order of such fields.
+    pub(crate) fn part(&self, rank: usize) -> &[KeyValue] {
+        let parts = self.parts.get_or_init(|| {
+            let parts = FIELDS.iter().filter_map(|field| field.part);
+            parts.map(|part| self.plain.with([KeyValue::new(key::LIMITED_BY, part)])).collect()
+        });
+        parts[rank].as_slice()
+    }
+
+    /// The set with a state, by the state's rank.
+    pub(crate) fn state(&self, rank: usize) -> &[KeyValue] {
+        let states = self.states.get_or_init(|| {
+            let text = |rank| State::from(rank as u8).text().unwrap_or("unknown");
+            let label = |rank| self.plain.with([KeyValue::new(key::CONNECTION_STATE, text(rank))]);
+            (0..STATES).map(label).collect()
+        });
+        states[rank].as_slice()
+    }
+}

@@ -1,0 +1,61 @@
+//! Who collects from a monitor, and so has histograms of its own to feed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::ledger::Ledger;
+use super::sample::{Dice, Sample};
+use super::slots::lock;
+
+pub(crate) struct Registrations {
+    all: ArcSwap<Vec<usize>>,
+    next: AtomicUsize,
+    /// How many samples one group keeps for each.
+    samples: usize,
+    dice: Mutex<Dice>,
+}
+
+impl Registrations {
+    pub(crate) fn new(samples: usize) -> Self {
+        Self {
+            all: ArcSwap::from_pointee(Vec::new()),
+            next: AtomicUsize::new(0),
+            samples,
+            dice: Mutex::new(Dice::new(1)),
+        }
+    }
+
+    /// Announces someone who collects, and returns its number.
+    pub(crate) fn add(&self) -> usize {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.all.rcu(|all| {
+            let mut all = Vec::clone(all);
+            all.push(number);
+            all
+        });
+        number
+    }
+
+    pub(crate) fn remove(&self, number: usize) {
+        self.all.rcu(|all| all.iter().copied().filter(|it| *it != number).collect::<Vec<_>>());
+    }
+
+    /// The numbers of all, in order.
+    pub(crate) fn all(&self) -> Guard<Arc<Vec<usize>>> {
+        self.all.load()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.load().is_empty()
+    }
+
+    /// Keeps the last sample of a connection for the histograms of everyone.
+    pub(crate) fn offer(&self, ledger: &mut Ledger, last: Sample) {
+        let all = self.all.load();
+        if !all.is_empty() {
+            ledger.offer(last, &all, self.samples, &mut lock(&self.dice));
+        }
+    }
+}

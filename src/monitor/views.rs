@@ -1,0 +1,80 @@
+//! What each registration was told of `tcp.socket.*`: a series never falls before whoever saw it
+//! has collected once without it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
+use super::attributes::Attributes;
+use super::counters::{COUNTERS, Totals};
+use super::snapshot::{SocketSnapshot, Start};
+
+/// The series that one registration saw in its last collection.
+#[derive(Default)]
+pub(crate) struct Views {
+    series: HashMap<Attributes, View>,
+    collections: u64,
+}
+
+/// One series as it was told.
+struct View {
+    /// Whose totals these are.
+    lineage: u64,
+    /// The totals it stood at.
+    last: Totals,
+    /// What was told of them.
+    told: Totals,
+    seen: u64,
+    collection: u64,
+}
+
+impl Views {
+    /// Turns totals into what this registration is to be told, and leaves out what would be told
+    /// twice. A series goes on from what was told of it: by what its connection did since, or by
+    /// what another connection did that now has its attributes. One that was not told in the last
+    /// collection begins anew.
+    pub(crate) fn tell(&mut self, sockets: &mut Vec<SocketSnapshot>) {
+        self.collections += 1;
+        let now = self.collections;
+        sockets.retain_mut(|socket| {
+            let totals = socket.sums.totals;
+            let lineage = socket.origin.lineage;
+            let fresh = || match &socket.origin.start {
+                Start::Whole => totals,
+                Start::After(start) => since(&totals, start),
+                Start::Now => [0; COUNTERS],
+            };
+            let view = match self.series.entry(socket.labels.plain.clone()) {
+                Occupied(view) if view.get().collection == now => return false,
+                Occupied(view) => {
+                    let view = view.into_mut();
+                    let more =
+                        if view.lineage == lineage { since(&totals, &view.last) } else { fresh() };
+                    for (told, more) in view.told.iter_mut().zip(&more) {
+                        *told = told.wrapping_add(*more);
+                    }
+                    view
+                }
+                Vacant(place) => place.insert(View {
+                    lineage,
+                    last: totals,
+                    told: fresh(),
+                    seen: 0,
+                    collection: now,
+                }),
+            };
+            view.lineage = lineage;
+            view.last = totals;
+            view.seen |= socket.sums.seen;
+            view.collection = now;
+            socket.sums.totals = view.told;
+            socket.sums.seen = view.seen;
+            true
+        });
+        self.series.retain(|_, view| view.collection == now);
+    }
+}
+
+/// What totals grew by.
+fn since(totals: &Totals, last: &Totals) -> Totals {
+    std::array::from_fn(|rank| totals[rank].saturating_sub(last[rank]))
+}
