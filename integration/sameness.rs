@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -102,9 +102,14 @@ fn half_closed<S: Read + Write + AsFd>(mut own: S, mut peer: TcpStream, unread: 
 }
 
 /// The same calls on any tokio stream.
-async fn asynchronous<S>(mut own: S, mut peer: TcpStream, end: End) -> Story
+async fn asynchronous<S>(
+    mut own: S,
+    socket: impl Fn(&S) -> BorrowedFd<'_>,
+    mut peer: TcpStream,
+    end: End,
+) -> Story
 where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut story = Story::new();
     say(&mut story, "is_write_vectored", own.is_write_vectored());
@@ -123,7 +128,7 @@ where
         () = tokio::task::yield_now() => None,
     };
     say(&mut story, "read of nothing", pending);
-    end.come(peer, own.as_fd());
+    end.come(peer, socket(&own));
     say(&mut story, "read at the end", kind(soon(own.read(&mut [0; 8])).await));
     say(&mut story, "read after the end", kind(soon(own.read(&mut [0; 8])).await));
     say(&mut story, "shutdown", kind(own.shutdown().await));
@@ -181,17 +186,23 @@ fn half_closes_and_closes_look_the_same_from_the_other_side() {
 
 #[tokio::test]
 async fn every_asynchronous_call_is_answered_as_by_a_bare_socket() {
-    let tokio = |client: TcpStream| {
-        client.set_nonblocking(true).expect("a descriptor's flag");
-        tokio::net::TcpStream::from_std(client).expect("a runtime is here")
-    };
     let group = Monitor::new().group([]);
     for end in [End::Fin, End::Reset] {
-        let Pair { client, server, .. } = Pair::connect();
-        let bare = asynchronous(tokio(client), server, end).await;
+        let pair = || {
+            let Pair { client, server, .. } = Pair::connect();
+            client.set_nonblocking(true).expect("a descriptor's flag");
+            (tokio::net::TcpStream::from_std(client).expect("a runtime is here"), server)
+        };
+        let (client, server) = pair();
+        let bare = asynchronous(client, AsFd::as_fd, server, end).await;
         assert_eq!(bare.len(), 11);
-        let Pair { client, server, .. } = Pair::connect();
-        assert_eq!(asynchronous(group.watch(tokio(client)), server, end).await, bare);
+        let (client, server) = pair();
+        assert_eq!(asynchronous(group.watch(client), AsFd::as_fd, server, end).await, bare);
+        let (client, server) = pair();
+        let (reader, writer) = group.watch(client).into_split();
+        let halves = tokio::io::join(reader, writer);
+        let halves = asynchronous(halves, |it| it.reader().as_ref().as_fd(), server, end).await;
+        assert_eq!(halves, bare);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Watched tokio sockets: they behave as the sockets themselves.
 
+use std::future::poll_fn;
 use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 
-use tcpinfo::Monitor;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tcpinfo::{Monitor, ReadHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -117,4 +121,56 @@ async fn halves_of_one_stream_become_it_again() {
     assert_eq!(&bytes, b"still open");
     drop((other_reader, other_writer));
     assert_eq!(monitor.snapshot().monitor.watched, 1);
+}
+
+/// Whether tokio takes the stream for ready after a read of all that was there, one of less, and a
+/// write of more than there was room for.
+async fn readiness<R, W>(
+    (mut reader, mut writer): (R, W),
+    mut peer: TcpStream,
+    ready: impl Fn(&R, Interest) -> bool,
+) -> [bool; 3]
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut left = Vec::new();
+    for room in [4, 5] {
+        peer.write_all(b"four").await.expect("room for four bytes");
+        let read = reader.read(&mut vec![0; room]).await;
+        assert_eq!(read.expect("it is connected"), 4);
+        left.push(ready(&reader, Interest::READABLE));
+    }
+    let bytes = vec![0; 64 << 20];
+    while writer.write(&bytes).await.expect("it is connected") == bytes.len() {}
+    left.push(ready(&reader, Interest::WRITABLE));
+    left.try_into().expect("three were asked")
+}
+
+#[tokio::test]
+async fn halves_make_no_call_that_would_only_be_told_to_wait() {
+    let is_ready = |stream: &TcpStream, interest| stream.try_io(interest, || Ok(())).is_ok();
+    let (client, server) = pair().await;
+    let ready = |half: &OwnedReadHalf, interest| is_ready(half.as_ref(), interest);
+    let bare = readiness(client.into_split(), server, ready).await;
+    assert_eq!(bare, [true, false, false]);
+    let (client, server) = pair().await;
+    let ready = |half: &ReadHalf, interest| is_ready(half.as_ref(), interest);
+    let halves = Monitor::new().group([]).watch(client).into_split();
+    assert_eq!(readiness(halves, server, ready).await, bare);
+}
+
+#[tokio::test]
+async fn a_read_touches_no_more_of_the_buffer_than_it_fills() {
+    let (client, mut server) = pair().await;
+    let (mut reader, _writer) = Monitor::new().group([]).watch(client).into_split();
+    let mut room = [MaybeUninit::uninit(); 1 << 16];
+    let mut buffer = ReadBuf::uninit(&mut room);
+    for text in ["four", "fourmore"] {
+        server.write_all(&text.as_bytes()[buffer.filled().len()..]).await.expect("room");
+        let read = poll_fn(|context| Pin::new(&mut reader).poll_read(context, &mut buffer));
+        read.await.expect("it is connected");
+        assert_eq!(buffer.filled(), text.as_bytes());
+        assert_eq!(buffer.initialized().len(), text.len());
+    }
 }

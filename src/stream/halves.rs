@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::monitor::Watched;
@@ -85,39 +85,51 @@ impl Drop for WriteHalf {
     }
 }
 
+/// Makes one call of the kernel when the stream is ready for it.
+///
+/// A call that moved fewer than `wanted` bytes has emptied the stream, or filled it: as in tokio,
+/// it ends the readiness that was there before the call, and saves one that would only be told to
+/// wait. Readiness that comes during the call stays.
+fn poll_io(
+    stream: &TcpStream,
+    interest: Interest,
+    wanted: usize,
+    context: &mut Context<'_>,
+    mut call: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(match interest {
+            Interest::READABLE => stream.poll_read_ready(context),
+            _ => stream.poll_write_ready(context),
+        })?;
+        let mut short = None;
+        let done = stream.try_io(interest, || {
+            let count = call()?;
+            if 0 < count && count < wanted {
+                short = Some(count);
+                // What ends the readiness.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(count)
+        });
+        match (done, short) {
+            (Err(_), Some(count)) => return Poll::Ready(Ok(count)),
+            (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => {}
+            (done, _) => return Poll::Ready(done),
+        }
+    }
+}
+
 impl AsyncRead for ReadHalf {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl WriteHalf {
-    fn poll_with(
-        &self,
-        context: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(context))?;
-            match write(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        let (stream, wanted) = (&self.0, buffer.remaining());
+        // Not `try_read`, for which the buffer would have to be zeroed.
+        let read = || stream.try_read_buf(buffer);
+        poll_io(stream, Interest::READABLE, wanted, context, read).map_ok(drop)
     }
 }
 
@@ -127,7 +139,8 @@ impl AsyncWrite for WriteHalf {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_with(context, |stream| stream.try_write(buffer))
+        let (stream, wanted) = (&self.stream, buffer.len());
+        poll_io(stream, Interest::WRITABLE, wanted, context, || stream.try_write(buffer))
     }
 
     fn poll_write_vectored(
@@ -135,7 +148,10 @@ impl AsyncWrite for WriteHalf {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_with(context, |stream| stream.try_write_vectored(buffers))
+        let stream = &self.stream;
+        // A short write proves nothing here: one call takes 1,024 buffers at most.
+        let write = || stream.try_write_vectored(buffers);
+        poll_io(stream, Interest::WRITABLE, 0, context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -148,7 +164,11 @@ impl AsyncWrite for WriteHalf {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let ended = read::end_writing(&*this.stream);
+        let ended = match read::end_writing(&*this.stream) {
+            // The peer has reset the connection: the end has come already, as tokio sees it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            ended => ended,
+        };
         this.sends_end &= ended.is_err();
         Poll::Ready(ended)
     }
