@@ -1,6 +1,7 @@
 //! The layer over connectors of all kinds, driven by hand.
 
 use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::future::{pending, poll_fn, ready};
 use std::io::{self, ErrorKind, IoSlice, Write as _};
@@ -26,6 +27,12 @@ use crate::loopback::Pair;
 /// A connector from a function of the target.
 #[derive(Clone)]
 struct ByFn<F>(F);
+
+impl<F> fmt::Debug for ByFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByFn")
+    }
+}
 
 impl<F, Fut, T, E> Service<Uri> for ByFn<F>
 where
@@ -93,6 +100,18 @@ async fn the_default_attributes_are_the_targets_host_and_port() {
         let _connection = connector.call(uri(target)).await.expect("it listens");
         assert_eq!(only_group(&monitor.snapshot()), (expected.to_owned(), 1, 0), "{target}");
     }
+}
+
+#[test]
+fn a_connection_on_its_way_shows_where_to_and_no_secret() {
+    let mut connector = WatchLayer::new(&Monitor::new())
+        .layer(ByFn(|_| pending::<io::Result<TokioIo<TcpStream>>>()));
+    let connecting = connector.call(uri("https://user:secret@example.com:8443/secret?key=secret"));
+    assert_eq!(
+        format!("{connecting:?} {connector:?}"),
+        "Connecting { scheme: Some(\"https\"), host: Some(\"example.com\"), port: Some(8443), .. } \
+         WatchConnector(ByFn)"
+    );
 }
 
 #[tokio::test]

@@ -313,7 +313,12 @@ where
 
 impl<Fut, F> fmt::Debug for Connecting<Fut, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connecting").field("target", &self.target).finish_non_exhaustive()
+        // The rest of the target may hold secrets: a password, or a token in the query.
+        f.debug_struct("Connecting")
+            .field("scheme", &self.target.scheme_str())
+            .field("host", &self.target.host())
+            .field("port", &self.target.port_u16())
+            .finish_non_exhaustive()
     }
 }
 
