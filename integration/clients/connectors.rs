@@ -102,6 +102,31 @@ async fn the_default_attributes_are_the_targets_host_and_port() {
     }
 }
 
+#[tokio::test]
+async fn a_server_is_one_group_however_its_host_is_written() {
+    let (_listener, address) = listen().await;
+    let cases: [(&str, &[&str]); 6] = [
+        ("example.com", &["example.com", "example.com.", "EXAMPLE.com", "Example.Com."]),
+        ("::1", &["[::1]", "[0:0:0:0:0:0:0:1]", "[::0001]", "[0::0.0.0.1]"]),
+        ("2001:db8::a", &["[2001:db8::a]", "[2001:DB8::A]", "[2001:0db8:0:0::000a]"]),
+        ("192.0.2.1", &["192.0.2.1", "192.0.2.1.", "[::ffff:192.0.2.1]", "[::FFFF:c000:201]"]),
+        // No address to the standard library, so a name to us.
+        ("127.1", &["127.1", "127.1."]),
+        (".", &["."]),
+    ];
+    for (server, hosts) in cases {
+        let monitor = Monitor::new();
+        let mut connector = WatchLayer::new(&monitor).layer(to(address));
+        let mut connections = Vec::new();
+        for host in hosts {
+            let target = uri(&format!("http://{host}/"));
+            connections.push(connector.call(target).await.expect("it listens"));
+        }
+        let expected = format!("server.address={server},server.port=80");
+        assert_eq!(only_group(&monitor.snapshot()), (expected, hosts.len() as u64, 0));
+    }
+}
+
 #[test]
 fn a_connection_on_its_way_shows_where_to_and_no_secret() {
     let mut connector = WatchLayer::new(&Monitor::new())

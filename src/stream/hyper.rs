@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,8 +100,10 @@ type Choose = Arc<dyn Fn(&Uri) -> Group + Send + Sync>;
 impl WatchLayer {
     /// Groups connections by `server.address` and `server.port` of their targets.
     ///
-    /// The address is the target's host as it was asked for, not what it resolved to, in lower
-    /// case; the port is the scheme's (`http`, `https`, `ws`, `wss`) where the target names none.
+    /// The address is the target's host as it was asked for, not what it resolved to; the port is
+    /// the scheme's (`http`, `https`, `ws`, `wss`) where the target names none. A server has one
+    /// group however its host is written: names in lower case and without a dot at their end, IPv6
+    /// addresses in their shortest form, and those that hold an IPv4 address as that one.
     pub fn new(monitor: &Monitor) -> Self {
         Self::by(monitor, server)
     }
@@ -198,11 +201,21 @@ fn server(target: &Uri) -> Vec<KeyValue> {
         Some("https" | "wss") => Some(443),
         _ => None,
     });
-    // An IPv6 address has brackets in a URI alone.
-    let address = target.host().map(|host| host.trim_start_matches('[').trim_end_matches(']'));
-    let address = address.map(|host| KeyValue::new("server.address", host.to_ascii_lowercase()));
+    let address = target.host().map(|host| KeyValue::new("server.address", canonical(host)));
     let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
     address.into_iter().chain(port).collect()
+}
+
+/// A host in the one form that all its spellings have.
+fn canonical(host: &str) -> String {
+    // An IPv6 address has brackets in a URI alone.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // The root of all names has nothing before its dot.
+    let host = host.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    }
 }
 
 /// Finds the socket in what a connector returns.
