@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use opentelemetry::KeyValue;
 use tcpinfo::{FIELDS, Monitor, Probe, State, Value, WatchLayer};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -325,6 +325,56 @@ async fn a_connection_that_closes_its_own_socket_is_never_taken_for_another() {
     let snapshot = monitor.snapshot();
     assert_eq!((snapshot.groups[0].live(), snapshot.groups[0].closed), (0, 1));
     drop(hasty);
+    let snapshot = monitor.snapshot();
+    assert_eq!((snapshot.groups[0].opened, snapshot.groups[0].closed), (1, 1));
+    let sent = FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
+    assert_eq!(snapshot.groups[0].get(sent), Some(Value::Integer(0)));
+    let errors: Vec<u64> = snapshot.monitor.read_errors.iter().map(|(_, count)| *count).collect();
+    assert_eq!(errors, [1]);
+}
+
+/// A stream that becomes another connection when it is shut down, under the same number.
+struct Reconnecting {
+    socket: OwnedFd,
+    next: StdStream,
+}
+
+impl AsFd for Reconnecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsyncWrite for Reconnecting {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { socket, next } = self.get_mut();
+        Poll::Ready(Ok(rustix::io::dup2(next, socket)?))
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_reconnects_is_not_taken_for_the_connection_it_was() {
+    let monitor = Monitor::new();
+    let (first, mut next) = (Pair::connect(), Pair::connect());
+    next.client.write_all(&[1; 1_000]).expect("room for the bytes");
+    let stream = Reconnecting { socket: first.client.into(), next: next.client };
+    let mut stream = Some(TokioIo::new(stream));
+    let mut connector = WatchLayer::new(&monitor)
+        .layer(ByFn(move |_| ready(Ok::<_, io::Error>(stream.take().expect("it is called once")))));
+    let mut stream = connector.call(uri("http://example.com")).await.expect("it is there");
+    assert_eq!(monitor.snapshot().groups[0].live(), 1);
+    poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await.expect("it reconnects");
+    let snapshot = monitor.snapshot();
+    assert_eq!((snapshot.groups[0].live(), snapshot.groups[0].closed), (0, 1));
+    drop(stream);
     let snapshot = monitor.snapshot();
     assert_eq!((snapshot.groups[0].opened, snapshot.groups[0].closed), (1, 1));
     let sent = FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");

@@ -1,5 +1,6 @@
 //! Client connections as hyper-util, tonic and tower have them: a layer over connectors.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use opentelemetry::KeyValue;
+use tokio::net::TcpStream;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -222,29 +224,39 @@ fn canonical(host: &str) -> String {
 ///
 /// Closures do, see [`WatchLayer::with_socket`], and [`InTokioIo`].
 pub trait FindSocket<T> {
-    /// Whether the connection may close its socket before it is dropped, so that each reading has
-    /// to be checked against the socket's cookie.
-    const MAY_CLOSE: bool;
-
     /// The connection's socket.
     fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t>;
+
+    /// Whether the connection may close its socket, or put another in its place, before it is
+    /// dropped.
+    ///
+    /// Then each reading is checked against the socket's cookie, which costs 0.2 us; where a
+    /// kernel has no cookies the connection is reported as an error instead of read. `false` is for
+    /// a type that keeps the one socket as long as it lives, in all that can be done to it by
+    /// `&mut`.
+    fn may_close(&self, _: &T) -> bool {
+        true
+    }
 }
 
 /// The socket in a [`TokioIo`], which is what hyper-util's connectors return.
+///
+/// A tokio [`TcpStream`] keeps its socket as long as it lives. Any other stream
+/// [may close](FindSocket::may_close) it, for all that is known: one that reconnects does.
 #[derive(Clone, Copy, Debug)]
 pub struct InTokioIo;
 
-impl<S: AsFd> FindSocket<TokioIo<S>> for InTokioIo {
-    const MAY_CLOSE: bool = false;
-
+impl<S: AsFd + 'static> FindSocket<TokioIo<S>> for InTokioIo {
     fn find<'t>(&self, connection: &'t TokioIo<S>) -> BorrowedFd<'t> {
         connection.inner().as_fd()
+    }
+
+    fn may_close(&self, connection: &TokioIo<S>) -> bool {
+        !(connection.inner() as &dyn Any).is::<TcpStream>()
     }
 }
 
 impl<T, F: Fn(&T) -> BorrowedFd<'_>> FindSocket<T> for F {
-    const MAY_CLOSE: bool = true;
-
     fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t> {
         self(connection)
     }
@@ -319,7 +331,8 @@ where
         let connection = ready!(connect.as_mut().poll(context))?;
         // Only now: a target that cannot be reached makes no group.
         let group = (layer.choose)(target);
-        let watched = group.watch_within(connection, F::MAY_CLOSE, |t| layer.find.find(t));
+        let may_close = layer.find.may_close(&connection);
+        let watched = group.watch_within(connection, may_close, |t| layer.find.find(t));
         Poll::Ready(Ok(watched.show_probe(layer.probes)))
     }
 }
