@@ -8,8 +8,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, Extension, FromRequestParts};
 use axum::http::Request;
+use axum::middleware::map_request;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::{self, Listener as _, ListenerExt};
@@ -106,6 +107,61 @@ async fn connect_info_may_be_the_bare_address() {
     let own = stream.local_addr().expect("it is connected").to_string();
     let answer = Client::over(stream).await.get("/").await.expect("it answers");
     assert_eq!(answer, (StatusCode::OK, own));
+}
+
+/// What a layer does that knows no type of ours: it looks for axum's own, and refuses without.
+async fn refuse_strangers(request: Request<Body>) -> Result<Request<Body>, StatusCode> {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if address.is_some() { Ok(request) } else { Err(StatusCode::IM_A_TEAPOT) }
+}
+
+async fn everything(
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(probe): Extension<Probe>,
+    info: TcpInfo,
+) -> String {
+    let probed = probe.info().expect("the connection that asks is open");
+    format!("{address} {} {:?} {:?}", peer.address, info.bytes_received, probed.bytes_received)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_looks_for_the_bare_address_finds_it_beside_the_peer() {
+    let monitor = Monitor::new();
+    let app = Router::new().route("/", get(everything)).layer(map_request(refuse_strangers));
+    let (plain, addressed) = (app.clone(), app.layer(map_request(tcpinfo::addressed)));
+    let server = Server::start(&monitor.group([]), plain).await;
+    let (status, _) = server.client().await.get("/").await.expect("it answers");
+    assert_eq!(status, StatusCode::IM_A_TEAPOT);
+    server.stop().await;
+
+    let server = Server::start(&monitor.group([]), addressed).await;
+    for _ in 0..2 {
+        let stream = server.connect().await;
+        let own = stream.local_addr().expect("it is connected");
+        let expected = format!("{own} {own} Some(34) Some(34)");
+        let answer = Client::over(stream).await.get("/").await.expect("it answers");
+        assert_eq!(answer, (StatusCode::OK, expected));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_a_proxy_told_stays() {
+    let told: SocketAddr = "192.0.2.1:7".parse().expect("an address");
+    let show = |ConnectInfo(address): ConnectInfo<SocketAddr>| async move { address.to_string() };
+    let app = Router::new().route("/", get(show)).layer(map_request(tcpinfo::addressed));
+    let app = app.layer(Extension(ConnectInfo(told)));
+    let server = Server::start(&Monitor::new().group([]), app).await;
+    let answer = server.client().await.get("/").await.expect("it answers");
+    assert_eq!(answer, (StatusCode::OK, told.to_string()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_peer_passes_as_it_is() {
+    let request = Request::get("/").body(Body::empty()).expect("a path is all it takes");
+    assert!(tcpinfo::addressed(request).await.extensions().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

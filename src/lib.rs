@@ -110,7 +110,7 @@ pub use state::{
     AccEcnFailMode, AccEcnOptSeen, CaState, EcnMode, FastOpenClientFail, Options, State, TcpOption,
 };
 #[cfg(all(feature = "axum", any(target_os = "linux", target_os = "android")))]
-pub use stream::axum::{Accept, Listener, Peer, TcpInfoRejection};
+pub use stream::axum::{Accept, Listener, Peer, TcpInfoRejection, addressed};
 #[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
 pub use stream::halves::{ReadHalf, WriteHalf};
 #[cfg(all(feature = "hyper", any(target_os = "linux", target_os = "android")))]

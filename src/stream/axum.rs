@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
-use axum::extract::FromRequestParts;
 use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ impl Group {
     /// The connection's address reaches handlers as before, with
     /// `into_make_service_with_connect_info::<SocketAddr>()`. With [`Peer`] in place of
     /// `SocketAddr` they can ask about the connection itself, by an argument of type [`TcpInfo`].
+    /// Handlers and layers that still want a `ConnectInfo<SocketAddr>` then need [`addressed`].
     ///
     /// ```no_run
     /// use axum::Router;
@@ -106,9 +107,12 @@ impl<L: serve::Listener> serve::Listener for Watched<L> {
 /// Who sent the request at hand, and a way to ask about the connection it came over.
 ///
 /// Handlers take it as `ConnectInfo<Peer>` when the program is served with
-/// `into_make_service_with_connect_info::<Peer>()`. A closure for every stream belongs under
-/// [`Group::listen`] then: `group.listen(listener.tap_io(..))`, for axum lets us describe our own
-/// listener only.
+/// `into_make_service_with_connect_info::<Peer>()`. axum keeps one type of connect info, so that a
+/// `ConnectInfo<SocketAddr>` is not there any more: whoever takes one, such as a layer that limits
+/// rates, needs [`addressed`].
+///
+/// A closure for every stream belongs under [`Group::listen`] then:
+/// `group.listen(listener.tap_io(..))`, for axum lets us describe our own listener only.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Peer {
@@ -127,6 +131,40 @@ where
     fn connect_info(stream: IncomingStream<'a, TapIo<Accept<L>, F>>) -> Self {
         Self { address: *stream.remote_addr(), probe: stream.io().probe() }
     }
+}
+
+/// Middleware that gives the requests of a [`Peer`] what they would have without us, a
+/// `ConnectInfo<SocketAddr>`, and beside it the [`Probe`] itself.
+///
+/// It belongs around everything that looks for the address: the last layer of the router, since
+/// axum calls the last first. A `ConnectInfo<SocketAddr>` that is there already, such as one from
+/// a proxy's header, stays. Requests without a [`Peer`] pass as they are.
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use axum::Router;
+/// use axum::extract::ConnectInfo;
+/// use axum::middleware::map_request;
+/// use axum::routing::get;
+/// use tcpinfo::Peer;
+///
+/// async fn greet(ConnectInfo(address): ConnectInfo<SocketAddr>) -> String {
+///     format!("You are {address}.")
+/// }
+///
+/// let app: Router = Router::new().route("/", get(greet));
+/// let app = app.layer(map_request(tcpinfo::addressed));
+/// let app = app.into_make_service_with_connect_info::<Peer>();
+/// ```
+pub async fn addressed(mut request: Request) -> Request {
+    let extensions = request.extensions_mut();
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<Peer>>() {
+        let Peer { address, probe } = peer.clone();
+        extensions.get_or_insert(ConnectInfo(address));
+        extensions.insert(probe);
+    }
+    request
 }
 
 /// The connection that the request came over, as it is when the handler begins.
