@@ -9,10 +9,9 @@ use std::error::Error;
 
 use opentelemetry::KeyValue;
 use tcpinfo::{Monitor, Probe};
-use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::InterceptorLayer;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -51,13 +50,14 @@ impl Health for AlwaysHealthy {
 async fn main() -> Result<(), Box<dyn Error>> {
     let monitor = Monitor::new();
     let clients = monitor.group([KeyValue::new("listener", "grpc")]);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    // What `serve(address)` does for itself, its default of TCP_NODELAY included.
+    let listener = TcpIncoming::bind("127.0.0.1:0".parse()?)?.with_nodelay(Some(true));
     let address = listener.local_addr()?;
 
     // What changes in a program: what the listener accepts is watched. `with_probe` and the
     // interceptor are for services that ask about their connection; without, `watch` is enough.
-    let incoming = TcpListenerStream::new(listener)
-        .map(move |stream| stream.map(|stream| clients.watch(stream).with_probe()));
+    let incoming =
+        listener.map(move |stream| stream.map(|stream| clients.watch(stream).with_probe()));
     let server = Server::builder()
         .layer(InterceptorLayer::new(tcpinfo::probed))
         .add_service(HealthServer::new(AlwaysHealthy))

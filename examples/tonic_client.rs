@@ -17,7 +17,7 @@ use tonic::transport::{Endpoint, Server};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?.with_nodelay(Some(true));
     let address = incoming.local_addr()?;
     let server = Server::builder().add_service(MetricsServiceServer::new(Forgetful));
     tokio::spawn(server.serve_with_incoming(incoming));

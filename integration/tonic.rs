@@ -2,14 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use tcpinfo::{Monitor, Probe, Probed, ProbedInfo};
 use tokio::net::TcpStream;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::InterceptorLayer;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::{TcpConnectInfo, TcpIncoming, TlsConnectInfo};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
@@ -76,7 +75,8 @@ async fn probed_streams(
     let group = monitor.group([]);
     let listener = bound().await;
     let address = listener.local_addr().expect("it is bound");
-    let incoming = TcpListenerStream::new(listener)
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
         .map(move |stream| stream.map(|stream| group.watch(stream).with_probe()));
     (address, incoming)
 }
@@ -92,7 +92,15 @@ async fn handlers_learn_of_a_watched_stream_what_they_did_of_the_bare_one() {
     let group = monitor.group([]);
     let listener = bound().await;
     let address = listener.local_addr().expect("it is bound");
-    let incoming = TcpListenerStream::new(listener).map(move |it| it.map(|it| group.watch(it)));
+    let (sender, options) = mpsc::channel();
+    let watch = move |stream: TcpStream| {
+        let stream = group.watch(stream);
+        sender.send(stream.nodelay().expect("a TCP option")).expect("the test waits for it");
+        stream
+    };
+    // As documented: a server that is given its streams sets no options itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming.map(move |stream| stream.map(&watch));
     let service = Listener::default();
     let server = Server::builder().add_service(HealthServer::new(service.clone()));
     let server = tokio::spawn(server.serve_with_incoming(incoming));
@@ -109,10 +117,25 @@ async fn handlers_learn_of_a_watched_stream_what_they_did_of_the_bare_one() {
         assert!(told.probe.is_none());
     }
     assert_eq!(Totals::of(&monitor).opened, 1);
+    // What `Server::serve` sets by default.
+    assert_eq!(options.try_iter().collect::<Vec<_>>(), [true]);
     drop(channel);
     let totals = Totals::at_the_end_of(1, &monitor);
     assert_eq!((totals.opened, totals.closed), (1, 1));
     server.abort();
+}
+
+#[test]
+fn servers_that_are_shown_set_what_serve_sets_by_default() {
+    let shown = [
+        include_str!("../src/stream/tonic.rs"),
+        include_str!("../examples/tonic.rs"),
+        include_str!("../examples/tonic_client.rs"),
+    ];
+    for text in shown {
+        assert!(text.contains("serve_with_incoming("), "no server is shown: {text}");
+        assert!(text.contains(".with_nodelay(Some(true))"), "as in the test above: {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,16 +14,20 @@ use crate::monitor::{Probe, Watched};
 ///
 /// ```
 /// use tokio_stream::StreamExt;
-/// use tokio_stream::wrappers::TcpListenerStream;
-/// use tonic::transport::server::Router;
+/// use tonic::transport::server::{Router, TcpIncoming};
 ///
 /// async fn serve(router: Router, listener: tokio::net::TcpListener) {
 ///     let group = tcpinfo::Monitor::new().group([]);
-///     let incoming = TcpListenerStream::new(listener);
+///     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 ///     let incoming = incoming.map(|stream| stream.map(|stream| group.watch(stream)));
 ///     router.serve_with_incoming(incoming).await.expect("a listener");
 /// }
 /// ```
+///
+/// tonic's `serve(address)` sets `TCP_NODELAY` by default. A server that is given its streams sets
+/// no option, whatever `tcp_nodelay` and `tcp_keepalive` of its builder say: that is left to
+/// [`TcpIncoming`](tonic::transport::server::TcpIncoming). Without `TCP_NODELAY` an answer may wait
+/// until the client has acknowledged the one before.
 impl<S: Connected> Connected for Watched<S> {
     type ConnectInfo = S::ConnectInfo;
 
