@@ -10,6 +10,7 @@
 
 use std::env;
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -25,7 +26,7 @@ async fn show(ConnectInfo(peer): ConnectInfo<Peer>, info: TcpInfo) -> String {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     // The monitor, with an OpenTelemetry provider for Prometheus' registry.
     let registry = prometheus::Registry::new();
     let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
@@ -48,11 +49,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    println!("http://{}/ and /metrics, Ctrl-C ends", listener.local_addr()?);
+    writeln!(io::stdout(), "http://{}/ and /metrics, Ctrl-C ends", listener.local_addr()?)?;
 
     // What changes in a program: the listener is watched, and what it accepts, as one group.
     let public = monitor.group([KeyValue::new("listener", "public")]);
     let listener = public.listen(public.watch(listener));
     axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await?;
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }

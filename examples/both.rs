@@ -10,6 +10,7 @@
 
 use std::env;
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
@@ -65,7 +66,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         thread::spawn(move || service.visit(address));
     }
 
-    println!("metrics at http://{}/metrics, pushed too", page.local_addr()?);
+    writeln!(io::stdout(), "metrics at http://{}/metrics, pushed too", page.local_addr()?)?;
     page::serve(page, move || prometheus::TextEncoder::new().encode_to_string(&registry.gather()));
     push::wait(options.seconds);
 
@@ -77,19 +78,20 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}{}", push::VARIABLES);
-            return ExitCode::SUCCESS;
-        }
+    let ended = match Options::parse(env::args_os().skip(1)) {
+        Ok(Some(options)) => run(&options),
+        Ok(None) => write!(io::stdout(), "{HELP}{}", push::VARIABLES).map_err(Into::into),
         Err(error) => {
             eprintln!("both: {error}; --help says what there is");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("both: {error}");
             ExitCode::FAILURE

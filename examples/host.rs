@@ -4,12 +4,14 @@
 //! Listeners with their queues first, then connections, those that lost most first. Needs no
 //! privilege.
 
+use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 use std::time::Duration;
 
 use tcpinfo::State;
 use tcpinfo::diag::{Query, Socket};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let port = match std::env::args().nth(1) {
         Some(port) => port.parse()?,
         None => 0,
@@ -21,21 +23,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (socket.state != State::Listen, std::cmp::Reverse(lost))
     });
 
-    println!(
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
         "{:<13} {:<28} {:<28} {:>9} {:>9}  tcp_info",
         "state", "local", "peer", "recv", "send"
-    );
+    )?;
     for socket in &sockets {
         let Socket { state, local, peer, receive_queue, send_queue, .. } = socket;
-        println!(
+        writeln!(
+            out,
             "{:<13} {:<28} {:<28} {receive_queue:>9} {send_queue:>9}  {}",
             state.to_string(),
             local.to_string(),
             peer.to_string(),
             summary(socket),
-        );
+        )?;
     }
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }
 
 /// What one wants to know first; what the kernel did not report is left out.

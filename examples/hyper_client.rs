@@ -4,6 +4,7 @@
 //! Without arguments it talks with a server of its own.
 
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tcpinfo::{Monitor, Probe, WatchLayer};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     // `monitor.instrument(&provider)` makes metrics of it: see the example `prometheus`.
     let monitor = Monitor::new();
 
@@ -27,6 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if targets.is_empty() {
         targets.push(own_server().await?);
     }
+    let mut out = io::stdout();
     for target in targets.iter().cycle().take(3 * targets.len()) {
         let response = client.get(target.clone()).await?;
         // Who wants to know it of one request asks the response's connection.
@@ -34,13 +36,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let status = response.status();
         let length = response.into_body().collect().await?.to_bytes().len();
         let rtt = probe.and_then(|probe| probe.info().ok()?.rtt);
-        println!("{target}: {status}, {length} bytes, round trip {rtt:?}");
+        writeln!(out, "{target}: {status}, {length} bytes, round trip {rtt:?}")?;
     }
 
     for group in &monitor.snapshot().groups {
-        println!("{:?}: {} opened, {} open", group.attributes(), group.opened, group.live());
+        writeln!(out, "{:?}: {} opened, {} open", group.attributes(), group.opened, group.live())?;
     }
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }
 
 /// A server that says hello, until the program ends.

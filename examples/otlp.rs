@@ -10,6 +10,7 @@
 
 use std::env;
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
@@ -70,23 +71,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     // The last push: without it, what happened since the one before is lost.
     let ended = provider.shutdown();
-    print_totals(&monitor);
-    ended.map_err(|error| {
-        format!("the last totals did not arrive: {}", pushes.reason(&error)).into()
-    })
+    let printed = print_totals(&monitor);
+    ended.map_err(|error| format!("the last totals did not arrive: {}", pushes.reason(&error)))?;
+    Ok(printed?)
 }
 
 /// Prints the totals of the latest sweep: after the provider was shut down, those of the last push.
-fn print_totals(monitor: &Monitor) {
+fn print_totals(monitor: &Monitor) -> io::Result<()> {
     let field = |name| FIELDS.iter().find(|field: &&Field| field.name == name);
-    let Some(snapshot) = monitor.latest() else { return };
+    let Some(snapshot) = monitor.latest() else { return Ok(()) };
     for group in &snapshot.groups {
         let total = |name| match field(name).and_then(|field| group.get(field)) {
             Some(value) => value.to_string(),
             None => "-".into(),
         };
         let [attribute, ..] = group.attributes().as_slice() else { continue };
-        println!(
+        writeln!(
+            io::stdout(),
             "{} {}: opened {}, closed {}, sent {}, received {}",
             attribute.key,
             attribute.value,
@@ -94,24 +95,26 @@ fn print_totals(monitor: &Monitor) {
             group.closed,
             total("bytes_sent"),
             total("bytes_received"),
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}{}", push::VARIABLES);
-            return ExitCode::SUCCESS;
-        }
+    let ended = match Options::parse(env::args_os().skip(1)) {
+        Ok(Some(options)) => run(&options),
+        Ok(None) => write!(io::stdout(), "{HELP}{}", push::VARIABLES).map_err(Into::into),
         Err(error) => {
             eprintln!("otlp: {error}; --help says what there is");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("otlp: {error}");
             ExitCode::FAILURE

@@ -9,7 +9,7 @@
 
 use std::env;
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
@@ -64,7 +64,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         thread::spawn(move || service.visit(address));
     }
 
-    println!("metrics at http://{}/metrics, Ctrl-C ends", page.local_addr()?);
+    writeln!(io::stdout(), "metrics at http://{}/metrics, Ctrl-C ends", page.local_addr()?)?;
     let scrapes = page::serve(page, move || {
         prometheus::TextEncoder::new().encode_to_string(&registry.gather())
     });
@@ -72,29 +72,26 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         scrapes.recv()?;
         return Ok(());
     }
-    match table::show(&monitor) {
-        // Nobody looks any more, as in `| head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        shown => Ok(shown?),
-    }
+    Ok(table::show(&monitor)?)
 }
 
 /// Ctrl-C simply ends the process: metrics that are fetched leave nothing to flush. A program that
 /// pushes them, over OTLP, ends with `provider.shutdown()`.
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args_os().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+    let ended = match Options::parse(env::args_os().skip(1)) {
+        Ok(Some(options)) => run(&options),
+        Ok(None) => write!(io::stdout(), "{HELP}").map_err(Into::into),
         Err(error) => {
             eprintln!("prometheus: {error}; --help says what there is");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("prometheus: {error}");
             ExitCode::FAILURE

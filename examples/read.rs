@@ -11,34 +11,35 @@ use tcpinfo::{FIELDS, Kernel, TcpInfo, congestion, read};
 
 fn run(target: &str) -> Result<(), Box<dyn Error>> {
     let mut stream = connect(target).map_err(|error| format!("{target}: {error}"))?;
-    println!("connected  {} -> {}", stream.local_addr()?, stream.peer_addr()?);
+    let mut out = io::stdout();
+    writeln!(out, "connected  {} -> {}", stream.local_addr()?, stream.peer_addr()?)?;
     // Something has to travel before there is a rate.
-    stream.write_all(b"\r\n")?;
-    println!("sent       2 bytes");
-    println!("received   {}", listen(&mut stream));
+    stream.write_all(b"\r\n").map_err(|error| format!("{target}: {error}"))?;
+    writeln!(out, "sent       2 bytes")?;
+    writeln!(out, "received   {}", listen(&mut stream))?;
 
     // All there is to it.
     let info: TcpInfo = read(&stream)?;
-    print!("\n{info:#}");
+    write!(out, "\n{info:#}")?;
 
     let absent: Vec<_> = FIELDS.iter().filter(|field| info.get(field).is_none()).collect();
-    println!("\nnothing to report now:");
+    writeln!(out, "\nnothing to report now:")?;
     for field in absent.iter().filter(|field| info.supports(field)) {
-        println!("  {:<26} {}", field.name, field.description);
+        writeln!(out, "  {:<26} {}", field.name, field.description)?;
     }
     let kernel = Kernel::running();
-    println!("\nnot reported by Linux {kernel}:");
+    writeln!(out, "\nnot reported by Linux {kernel}:")?;
     for field in absent.iter().filter(|field| !info.supports(field)) {
         let newer = kernel.version().is_some_and(|version| version < field.since);
         let since = if newer { format!(" Since Linux {}.", field.since) } else { String::new() };
-        println!("  {:<26} {}{since}", field.name, field.description);
+        writeln!(out, "  {:<26} {}{since}", field.name, field.description)?;
     }
 
     let congestion = congestion(&stream)?;
-    println!("\ncongestion control: {}", congestion.algorithm);
+    writeln!(out, "\ncongestion control: {}", congestion.algorithm)?;
     match congestion.info {
-        Some(info) => println!("  {info:?}"),
-        None => println!("  reports nothing of itself"),
+        Some(info) => writeln!(out, "  {info:?}")?,
+        None => writeln!(out, "  reports nothing of itself")?,
     }
     Ok(())
 }
@@ -76,12 +77,16 @@ fn main() -> ExitCode {
         eprintln!("usage: read HOST:PORT");
         return ExitCode::from(2);
     };
-    if matches!(target.as_str(), "--help" | "-h") {
-        println!("usage: read HOST:PORT");
-        return ExitCode::SUCCESS;
-    }
-    match run(&target) {
+    let ended = match target.as_str() {
+        "--help" | "-h" => writeln!(io::stdout(), "usage: read HOST:PORT").map_err(Into::into),
+        target => run(target),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("read: {error}");
             ExitCode::FAILURE

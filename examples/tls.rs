@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let (acceptor, connector) = certificate()?;
     let monitor = Monitor::new();
     let clients = monitor.group([KeyValue::new("listener", "tls")]);
@@ -46,10 +47,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let info = server.await??;
     let carried = |bytes: Option<u64>| bytes.map_or("unknown".into(), |bytes| bytes.to_string());
-    println!("{:<10}{:>12}{:>14}", "", "text (By)", "TCP (By)");
-    println!("{:<10}{:>12}{:>14}", "received", text.len(), carried(info.bytes_received));
-    println!("{:<10}{:>12}{:>14}", "sent", answer.len(), carried(info.bytes_sent));
+    let mut out = io::stdout();
+    writeln!(out, "{:<10}{:>12}{:>14}", "", "text (By)", "TCP (By)")?;
+    let received = carried(info.bytes_received);
+    writeln!(out, "{:<10}{:>12}{received:>14}", "received", text.len())?;
+    writeln!(out, "{:<10}{:>12}{:>14}", "sent", answer.len(), carried(info.bytes_sent))?;
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }
 
 /// Both sides of a certificate that only this process trusts.

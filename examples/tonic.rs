@@ -6,6 +6,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 
 use opentelemetry::KeyValue;
 use tcpinfo::{Monitor, Probe};
@@ -32,7 +33,8 @@ impl Health for AlwaysHealthy {
         let probe = request.extensions().get::<Probe>();
         let info = probe.and_then(|probe| probe.info().ok());
         let rtt = info.and_then(|info| info.rtt);
-        println!("called by {peer:?}, round-trip time {rtt:?}");
+        // Not read, perhaps; the caller has its answer in any case.
+        let _ = writeln!(io::stdout(), "called by {peer:?}, round-trip time {rtt:?}");
         Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
     }
 
@@ -47,7 +49,7 @@ impl Health for AlwaysHealthy {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let monitor = Monitor::new();
     let clients = monitor.group([KeyValue::new("listener", "grpc")]);
     // What `serve(address)` does for itself, its default of TCP_NODELAY included.
@@ -70,6 +72,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client.check(HealthCheckRequest::default()).await?;
     }
     let group = &monitor.snapshot().groups[0];
-    println!("{} connection, {} open", group.opened, group.live());
+    writeln!(io::stdout(), "{} connection, {} open", group.opened, group.live())?;
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }

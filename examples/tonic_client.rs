@@ -3,6 +3,7 @@
 //! The service is OTLP's own, which takes metrics; any other is called the same way.
 
 use std::error::Error;
+use std::io::{self, ErrorKind::BrokenPipe, Write};
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::KeyValue;
@@ -16,7 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?.with_nodelay(Some(true));
     let address = incoming.local_addr()?;
     let server = Server::builder().add_service(MetricsServiceServer::new(Forgetful));
@@ -36,9 +37,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client.export(ExportMetricsServiceRequest::default()).await?;
     }
     for group in &monitor.snapshot().groups {
-        println!("{:?}: {} opened, {} open", group.attributes(), group.opened, group.live());
+        let (opened, open) = (group.opened, group.live());
+        writeln!(io::stdout(), "{:?}: {opened} opened, {open} open", group.attributes())?;
     }
     Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    match run() {
+        // Nobody reads any more, as in `| head`.
+        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => Ok(()),
+        ended => ended,
+    }
 }
 
 struct Forgetful;

@@ -5,6 +5,7 @@
 //! ```
 
 use std::error::Error;
+use std::io::{self, Write};
 
 use axum::Router;
 use axum::routing::get;
@@ -37,8 +38,11 @@ async fn hello(connection: TcpInfo) -> &'static str {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let provider = SdkTracerProvider::builder().with_simple_exporter(Print).build();
+    let log = tracing_subscriber::fmt::layer().without_time().with_ansi(false);
+    // Not a line on standard error for each that nobody reads, as in `| head`.
+    let log = log.log_internal_errors(false);
     tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().without_time().with_ansi(false))
+        .with(log)
         .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("example")))
         .init();
 
@@ -62,10 +66,12 @@ struct Print;
 
 impl SpanExporter for Print {
     async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+        // What nobody reads, as in `| head`, is no failure of the program.
+        let mut out = io::stdout();
         for span in spans {
-            println!("span {}", span.name);
+            let _ = writeln!(out, "span {}", span.name);
             for attribute in span.attributes.iter().filter(|it| it.key.as_str().contains("tcp.")) {
-                println!("  {:<20} {}", attribute.key.as_str(), attribute.value);
+                let _ = writeln!(out, "  {:<20} {}", attribute.key.as_str(), attribute.value);
             }
         }
         Ok(())

@@ -39,6 +39,8 @@ mod otlp;
 mod page;
 #[cfg(feature = "otel")]
 mod parsers;
+#[cfg(all(feature = "axum", feature = "diag", feature = "hyper", feature = "tonic"))]
+mod pipes;
 mod presence;
 #[cfg(feature = "axum")]
 mod programs;

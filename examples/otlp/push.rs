@@ -124,7 +124,8 @@ pub(crate) fn wait(time: Option<Duration>) {
     match time {
         Some(time) => thread::sleep(time),
         None if io::stdin().is_terminal() => {
-            println!("Enter ends it, with a last push");
+            // Not read, perhaps; the pushes go on in any case.
+            let _ = writeln!(io::stdout(), "Enter ends it, with a last push");
             let _ = io::stdin().read_line(&mut String::new());
         }
         None => loop {
