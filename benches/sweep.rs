@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion, Throughput};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -121,27 +121,67 @@ fn sockets(criterion: &mut Criterion) {
     println!("text of 1,000 sockets: {} bytes", text(&registry).len());
 }
 
+/// Sockets that are watched for the first time, each once, by a monitor with a provider.
 fn watch(criterion: &mut Criterion) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    let address = listener.local_addr().expect("it is bound");
-    let mut stream = Some(TcpStream::connect(address).expect("the listener listens"));
-    let monitor = Monitor::new();
-    let of_group = monitor.group([]);
-    let (_provider, _registry) = prometheus(&monitor);
+    const SOCKETS: usize = 1_000;
+    let mut crowd = Crowd::connect(SOCKETS);
+    let mut streams = std::mem::take(&mut crowd.streams);
+    // Closing a clone ends no connection: what is measured is not the kernel's work for that.
+    let clones = |streams: &[TcpStream]| -> Vec<TcpStream> {
+        streams.iter().map(|it| it.try_clone().expect("a free descriptor")).collect()
+    };
+    let watching = || {
+        let monitor = Monitor::new();
+        let provider = prometheus(&monitor);
+        (monitor.group([]), monitor, provider)
+    };
     let mut room = [0; 512];
-    let mut group = criterion.benchmark_group("one socket");
+    let mut ask = |stream: &TcpStream| {
+        tcp_info(stream.as_raw_fd(), &mut room);
+        let mut cookie = [0_u8; 512];
+        bare(stream.as_raw_fd(), libc::SO_COOKIE, libc::SOL_SOCKET, &mut cookie);
+    };
+    let mut group = criterion.benchmark_group("1,000 sockets watched once");
+    group.throughput(Throughput::Elements(SOCKETS as u64));
     group.bench_function("bare TCP_INFO and SO_COOKIE", |b| {
-        let fd = stream.as_ref().expect("between two").as_raw_fd();
-        b.iter(|| {
-            tcp_info(fd, &mut room);
-            let mut cookie = [0_u8; 512];
-            bare(fd, libc::SO_COOKIE, libc::SOL_SOCKET, &mut cookie);
-        });
+        b.iter(|| streams.iter().for_each(&mut ask))
     });
     group.bench_function("watch and into_inner", |b| {
+        b.iter_batched(
+            watching,
+            |watching| {
+                for stream in std::mem::take(&mut streams) {
+                    streams.push(watching.0.watch(stream).into_inner());
+                }
+                watching
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("bare TCP_INFO and SO_COOKIE, close", |b| {
+        let set_up = || clones(&streams);
+        b.iter_batched(
+            set_up,
+            |clones| clones.into_iter().for_each(|it| ask(&it)),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("watch and drop", |b| {
+        b.iter_batched(
+            || (watching(), clones(&streams)),
+            |(watching, clones)| {
+                clones.into_iter().for_each(|it| drop(watching.0.watch(it)));
+                watching
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let again = watching();
+    group.bench_function("watch again and into_inner", |b| {
         b.iter(|| {
-            let watched = of_group.watch(stream.take().expect("between two"));
-            stream = Some(watched.into_inner());
+            for stream in std::mem::take(&mut streams) {
+                streams.push(again.0.watch(stream).into_inner());
+            }
         });
     });
     group.finish();

@@ -1,7 +1,8 @@
 //! Which connections a monitor knows, by cookie: those in its slots, watched or given back, and for
 //! a while the cookies of those that ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::os::fd::RawFd;
 use std::sync::Mutex;
@@ -72,13 +73,14 @@ impl Connections {
     /// it did. `insert` learns whether the connection is one that ended before.
     pub(crate) fn slot(&self, cookie: u64, insert: impl FnOnce(bool) -> usize) -> (usize, bool) {
         let mut shard = lock(self.shard(cookie));
-        if let Some(slot) = shard.slots.get(&cookie) {
-            return (*slot, false);
+        let Shard { slots, ended } = &mut *shard;
+        match slots.entry(cookie) {
+            Entry::Occupied(slot) => (*slot.get(), false),
+            Entry::Vacant(vacant) => {
+                let slot = insert(ended.get(place(cookie)) == Some(&cookie));
+                (*vacant.insert(slot), true)
+            }
         }
-        let ended = shard.ended.get(place(cookie)) == Some(&cookie);
-        let slot = insert(ended);
-        shard.slots.insert(cookie, slot);
-        (slot, true)
     }
 
     /// The connection has left its slot.

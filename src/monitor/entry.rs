@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     since: Instant,
     phase: Phase,
     standing: Standing,
+    /// Of its last reading, where somebody collects samples.
+    last: Option<Box<Sample>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -55,14 +57,12 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct Rare {
     /// Where the totals stood when the present watch began.
-    start: Option<Totals>,
+    start: Option<Box<Totals>>,
     /// The group in which it was opened, where that is not its owner.
     home: Option<Membership>,
     /// Its attributes as one of the worst of its group.
     shown: Option<Arc<Labels>>,
     given_back: Option<GivenBack>,
-    /// Of its last reading.
-    last: Option<Sample>,
 }
 
 struct GivenBack {
@@ -139,13 +139,15 @@ impl Entry {
             since: Instant::now(),
             phase: Phase::Unread,
             standing: Standing::Unseen,
+            last: None,
             rare: None,
         }
     }
 
     /// The same for one that had ended as far as the monitor knew: it was counted before.
-    pub(crate) fn known(self) -> Self {
-        Self { phase: Phase::Resumed, standing: Standing::Closed, ..self }
+    pub(crate) fn mark_known(&mut self) {
+        self.phase = Phase::Resumed;
+        self.standing = Standing::Closed;
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -183,7 +185,7 @@ impl Entry {
             _ => None,
         };
         let rare = self.rare();
-        rare.start = Some(start);
+        rare.start = Some(Box::new(start));
         if let Some(last) = moved {
             rare.shown = None;
             if opened && rare.home.is_none() {
@@ -309,8 +311,8 @@ impl Entry {
 
     /// Where a series of its own begins for whoever has not seen it.
     pub(crate) fn origin(&self) -> Origin {
-        let start = self.rare.as_ref().and_then(|rare| rare.start);
-        let start = start.map_or(Start::Whole, |start| Start::After(Box::new(start)));
+        let start = self.rare.as_ref().and_then(|rare| rare.start.clone());
+        let start = start.map_or(Start::Whole, Start::After);
         Origin { lineage: self.lineage, start }
     }
 
@@ -341,8 +343,8 @@ impl Entry {
             let opened = u64::from(reading.opened);
             lock(&membership.set().ledger).add(added, reading.counters_present, opened);
             if self.family() == Family::Group && !registrations.is_empty() {
-                let last = Sample::live(&reading.reply.info());
-                self.rare().last = Some(last);
+                let last = Sample::live(&reading.reply);
+                self.last = Some(Box::new(last));
             }
         }
         Ok(())
@@ -362,9 +364,9 @@ impl Entry {
     }
 
     /// Counts the connection out, in the group that it was opened in.
-    pub(crate) fn leave(&mut self, registrations: &Registrations) {
-        let rare = self.rare.take().unwrap_or_default();
-        let home = match (&rare.home, &self.owner) {
+    pub(crate) fn leave(&self, registrations: &Registrations) {
+        let rare = self.rare.as_deref();
+        let home = match (rare.and_then(|rare| rare.home.as_ref()), &self.owner) {
             (Some(home), _) | (None, Owner::Set(home)) => home.set(),
             (None, Owner::Own(..) | Owner::Nobody) => return,
         };
@@ -375,8 +377,9 @@ impl Entry {
             // Never connected, or never read: whatever it was, it came and went.
             (Standing::Unseen, _) => ledger.pass(),
         }
-        if let Some(last) = rare.last {
-            let age = rare.given_back.map_or_else(|| self.since.elapsed(), |it| it.age);
+        if let Some(last) = &self.last {
+            let given_back = rare.and_then(|rare| rare.given_back.as_ref());
+            let age = given_back.map_or_else(|| self.since.elapsed(), |it| it.age);
             registrations.offer(&mut ledger, last.at_the_end(age));
         }
     }

@@ -12,6 +12,7 @@ use super::slots::lock;
 pub(crate) struct Registrations {
     all: ArcSwap<Vec<usize>>,
     next: AtomicUsize,
+    count: AtomicUsize,
     /// How many samples one group keeps for each.
     samples: usize,
     dice: Mutex<Dice>,
@@ -22,6 +23,7 @@ impl Registrations {
         Self {
             all: ArcSwap::from_pointee(Vec::new()),
             next: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
             samples,
             dice: Mutex::new(Dice::new(1)),
         }
@@ -35,11 +37,13 @@ impl Registrations {
             all.push(number);
             all
         });
+        self.count.fetch_add(1, Ordering::Relaxed);
         number
     }
 
     pub(crate) fn remove(&self, number: usize) {
         self.all.rcu(|all| all.iter().copied().filter(|it| *it != number).collect::<Vec<_>>());
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The numbers of all, in order.
@@ -48,7 +52,7 @@ impl Registrations {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.all.load().is_empty()
+        self.count.load(Ordering::Relaxed) == 0
     }
 
     /// Keeps the last sample of a connection for the histograms of everyone.

@@ -2,10 +2,47 @@
 
 use std::time::Duration;
 
-use crate::info::{self, Field, Kind, TcpInfo, Value};
+use crate::info::{self, FIELDS, Field, Kind, Raw, Reply};
 
 /// How many rows are distributions.
 pub(crate) const DISTRIBUTIONS: usize = info::count(Kind::Distribution);
+
+const PROPERTIES: usize = info::count(Kind::Property);
+
+/// The rows that are distributions, by their place in the table.
+const ROWS: [usize; DISTRIBUTIONS] = {
+    let mut rows = [0; DISTRIBUTIONS];
+    let mut row = 0;
+    while row < FIELDS.len() {
+        if matches!(FIELDS[row].kind, Kind::Distribution) {
+            rows[FIELDS[row].rank] = row;
+        }
+        row += 1;
+    }
+    rows
+};
+
+const RTT: usize = rank("rtt");
+const MIN_RTT: usize = rank("min_rtt");
+const DELIVERY_RATE: usize = rank("delivery_rate");
+const APP_LIMITED: usize = rank("delivery_rate_app_limited");
+
+/// The place of a row among those of its kind.
+const fn rank(name: &str) -> usize {
+    let mut row = 0;
+    while !is(FIELDS[row].name.as_bytes(), name.as_bytes()) {
+        row += 1;
+    }
+    FIELDS[row].rank
+}
+
+const fn is(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
 
 /// What one connection adds to the histograms of its group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,13 +56,25 @@ pub struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn live(info: &TcpInfo) -> Self {
-        let mut values = [None; DISTRIBUTIONS];
-        for (value, field) in values.iter_mut().zip(info::rows(Kind::Distribution)) {
-            *value = info.get(field).filter(|_| is_fair(info, field)).and_then(Value::as_f64);
-        }
-        let queueing = info.rtt.zip(info.min_rtt).map(|(rtt, min)| rtt.saturating_sub(min));
-        let queueing_delay = queueing.map(|delay| delay.as_secs_f64());
+    /// Of a reply, of which nothing else is decoded: a whole `TcpInfo` takes 100 ns.
+    pub(crate) fn live(reply: &Reply<'_>) -> Self {
+        let mut raw = Raw::<DISTRIBUTIONS>::of::<{ Kind::Distribution as u8 }>(reply);
+        let flags = Raw::<PROPERTIES>::of::<{ Kind::Property as u8 }>(reply);
+        let app_limited = flags.present >> APP_LIMITED & 1 == 0 || flags.values[APP_LIMITED] != 0;
+        // A delivery rate says something about the network only while the program does not limit
+        // it.
+        raw.present &= !(u64::from(app_limited) << DELIVERY_RATE);
+        let value = |rank: usize, raw: u64| FIELDS[ROWS[rank]].measure(raw).as_f64();
+        let present = |rank: usize| raw.present >> rank & 1 != 0;
+        let values =
+            std::array::from_fn(
+                |rank| {
+                    if present(rank) { value(rank, raw.values[rank]) } else { None }
+                },
+            );
+        let queueing = raw.values[RTT].saturating_sub(raw.values[MIN_RTT]);
+        let queueing_delay =
+            if present(RTT) && present(MIN_RTT) { value(RTT, queueing) } else { None };
         Self { values, queueing_delay, duration: None }
     }
 
@@ -39,11 +88,6 @@ impl Sample {
     pub fn get(&self, field: &Field) -> Option<f64> {
         if field.kind == Kind::Distribution { self.values[field.rank] } else { None }
     }
-}
-
-/// A delivery rate says something about the network only while the program does not limit it.
-fn is_fair(info: &TcpInfo, field: &Field) -> bool {
-    field.name != "delivery_rate" || info.delivery_rate_app_limited == Some(false)
 }
 
 /// At most `cap` of any number of samples, each with the same chance.

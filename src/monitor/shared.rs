@@ -179,8 +179,11 @@ impl Shared {
             let mut ended = false;
             let (slot, new) = connections.slot(number, |known| {
                 ended = known;
-                let entry = Entry::new(cookie, handle.serial, handle, own());
-                self.slots.insert(if known { entry.known() } else { entry })
+                let mut entry = Entry::new(cookie, handle.serial, handle, own());
+                if known {
+                    entry.mark_known();
+                }
+                self.slots.insert(entry)
             });
             if new {
                 self.watched.fetch_add(1, Ordering::Relaxed);
@@ -284,13 +287,14 @@ impl Shared {
 
     /// Takes a connection out of its slot. The caller holds the slot's lock, and then forgets it.
     pub(crate) fn end(&self, slot: &mut Option<Entry>) -> Option<Ended> {
-        let mut entry = slot.take()?;
+        let entry = slot.as_ref()?;
         let ended = Ended {
             family: entry.family(),
             cookie: entry.cookie,
             given_back: entry.given_back().map(|(stamp, _)| stamp),
         };
         entry.leave(&self.registrations);
+        *slot = None;
         Some(ended)
     }
 

@@ -1,12 +1,13 @@
-//! Where watched sockets live: chunks of slots, each behind a lock of its own.
+//! Where watched connections live: slots that never move, each behind a lock of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arc_swap::ArcSwap;
+/// Slots that one word says of which are taken, one bit each.
+const WORD: usize = u64::BITS as usize;
 
-/// Slots in one chunk: one bit each of a word says which are taken.
-const CHUNK: usize = u64::BITS as usize;
+/// How many blocks there can be: each is twice as long as the one before it.
+const BLOCKS: usize = 40;
 
 /// Locks and ignores poisoning: the data is consistent wherever a panic can happen.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -20,58 +21,69 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// be empty already, so that whoever empties it can first withdraw the number from wherever it is
 /// written down.
 pub(crate) struct Slots<T> {
-    chunks: ArcSwap<Vec<Arc<Chunk<T>>>>,
-    free: Mutex<Vec<usize>>,
+    blocks: [OnceLock<Box<[Chunk<T>]>>; BLOCKS],
+    free: Mutex<Free>,
 }
 
 struct Chunk<T> {
     taken: AtomicU64,
-    slots: [Mutex<Option<T>>; CHUNK],
+    slots: [Mutex<Option<T>>; WORD],
+}
+
+/// The numbers that are not taken.
+struct Free {
+    used_before: Vec<usize>,
+    never_used: usize,
 }
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: ArcSwap::from_pointee(Vec::new()), free: Mutex::new(Vec::new()) }
+        let free = Free { used_before: Vec::new(), never_used: 0 };
+        Self { blocks: [const { OnceLock::new() }; BLOCKS], free: Mutex::new(free) }
+    }
+
+    /// The chunk of a number, and the number's place in it.
+    #[inline]
+    fn chunk(&self, number: usize) -> (&Chunk<T>, usize) {
+        // Block b begins with chunk 2^b - 1.
+        let chunk = number / WORD + 1;
+        let block = chunk.ilog2();
+        let chunks = self.blocks[block as usize].get_or_init(|| {
+            let empty = || Chunk {
+                taken: AtomicU64::new(0),
+                slots: std::array::from_fn(|_| Mutex::new(None)),
+            };
+            std::iter::repeat_with(empty).take(1 << block).collect()
+        });
+        (&chunks[chunk - (1 << block)], number % WORD)
     }
 
     /// Puts a value into a free slot and returns the slot's number.
     pub(crate) fn insert(&self, value: T) -> usize {
-        let number = self.take_number();
-        let chunks = self.chunks.load();
-        let chunk = &chunks[number / CHUNK];
-        *lock(&chunk.slots[number % CHUNK]) = Some(value);
-        chunk.taken.fetch_or(1 << (number % CHUNK), Ordering::Release);
+        let number = {
+            let mut free = lock(&self.free);
+            free.used_before.pop().unwrap_or_else(|| {
+                free.never_used += 1;
+                free.never_used - 1
+            })
+        };
+        let (chunk, place) = self.chunk(number);
+        *lock(&chunk.slots[place]) = Some(value);
+        chunk.taken.fetch_or(1 << place, Ordering::Release);
         number
-    }
-
-    fn take_number(&self) -> usize {
-        let mut free = lock(&self.free);
-        if let Some(number) = free.pop() {
-            return number;
-        }
-        let chunks = self.chunks.load();
-        let first = chunks.len() * CHUNK;
-        let mut grown = Vec::clone(&chunks);
-        grown.push(Arc::new(Chunk {
-            taken: AtomicU64::new(0),
-            slots: std::array::from_fn(|_| Mutex::new(None)),
-        }));
-        self.chunks.store(Arc::new(grown));
-        free.extend((first + 1..first + CHUNK).rev());
-        first
     }
 
     /// Works on one slot under its lock. Waits at most for whoever holds this one slot.
     pub(crate) fn with<R>(&self, number: usize, work: impl FnOnce(&mut Option<T>) -> R) -> R {
-        let chunks = self.chunks.load();
-        work(&mut lock(&chunks[number / CHUNK].slots[number % CHUNK]))
+        let (chunk, place) = self.chunk(number);
+        work(&mut lock(&chunk.slots[place]))
     }
 
     /// Gives up the number of an emptied slot.
     pub(crate) fn free(&self, number: usize) {
-        let chunks = self.chunks.load();
-        chunks[number / CHUNK].taken.fetch_and(!(1 << (number % CHUNK)), Ordering::Release);
-        lock(&self.free).push(number);
+        let (chunk, place) = self.chunk(number);
+        chunk.taken.fetch_and(!(1 << place), Ordering::Release);
+        lock(&self.free).used_before.push(number);
     }
 
     /// Shows every taken slot to `look`, one lock at a time. What that returns is for `then`, which
@@ -81,13 +93,14 @@ impl<T> Slots<T> {
         mut look: impl FnMut(usize, &mut Option<T>) -> R,
         mut then: impl FnMut(usize, R),
     ) {
-        for (index, chunk) in self.chunks.load_full().iter().enumerate() {
+        let chunks = self.blocks.iter().map_while(OnceLock::get).flatten();
+        for (index, chunk) in chunks.enumerate() {
             let mut taken = chunk.taken.load(Ordering::Acquire);
             while taken != 0 {
-                let position = taken.trailing_zeros() as usize;
+                let place = taken.trailing_zeros() as usize;
                 taken &= taken - 1;
-                let number = index * CHUNK + position;
-                let seen = look(number, &mut lock(&chunk.slots[position]));
+                let number = index * WORD + place;
+                let seen = look(number, &mut lock(&chunk.slots[place]));
                 then(number, seen);
             }
         }

@@ -88,7 +88,7 @@ impl Tally {
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
         let place = connected.then(|| self.samples.choose(sampling.cap, sampling.dice)).flatten();
         if let Some(place) = place {
-            self.samples.put(place, Sample::live(&reading.reply.info()));
+            self.samples.put(place, Sample::live(&reading.reply));
         }
         if let Some(contest) = &mut self.contest {
             contest.enter(entry, fd, reading, asker);
