@@ -1,4 +1,19 @@
 //! Kernel counters made to last: widened across wraps, rebased across resets, never going down.
+//!
+//! A reading gives a counter modulo its range, and after `tcp_disconnect()` another connection can
+//! begin on the socket. So what a counter adds depends on what it says now:
+//!
+//! | counter | says | so | and adds |
+//! | --- | --- | --- | --- |
+//! | any | as much as before, or more | it grew | the difference |
+//! | bytes in 64 bits | less | the connection is new, all counters start again | what it says |
+//! | 16 or 32 bits | less, a step of under half a range on | it wrapped | the step |
+//! | segments, ECN bytes | less, a larger step on | the bytes decide | the step, or what it says |
+//! | other 16 or 32 bits | less, a larger step on | it alone starts again | what it says |
+//!
+//! A counter in doubt never restarts another. Totals are exact if each counter is read once per
+//! half range, and each new connection before it has more bytes of every kind than the one before
+//! it. Otherwise they are too low rather than too high.
 
 use crate::info::{self, FIELDS, Field, Kind, Raw, Value};
 
@@ -14,55 +29,99 @@ pub(crate) type Totals = [u64; COUNTERS];
 /// What happens to a counter besides growing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Habit {
-    /// Starts again with the connection; going down proves a new one.
+    /// 64 bits: starts again with the connection and never wraps. Going down proves a new one.
     Witness,
-    /// Starts again with the connection, but may wrap several times between two sweeps: the
-    /// 32-bit counts of ECN bytes.
+    /// Starts again with the connection, and wraps. It counts segments in proportion to the bytes,
+    /// so that these tell one from the other.
+    Paced,
+    /// The same, but it may wrap several times between two sweeps: the 32-bit counts of ECN bytes.
     Fickle,
+    /// Starts again with the connection, and wraps. Nothing is in proportion to it.
+    Event,
     /// Outlives `tcp_disconnect()`, which forgets to clear it.
     Survivor,
-    /// A sum of 32 and 16 bits, of which the latter wraps alone.
+    /// A sum of 32 and 16 bits, of which the latter wraps alone and outlives `tcp_disconnect()`.
     HalfWrapping,
 }
 
-/// What the sums below must know of a row.
-#[derive(Clone, Copy)]
-struct Trait {
-    mask: u64,
-    habit: Habit,
+impl Habit {
+    /// Whether `tcp_disconnect()` leaves it, or a part of it, as it was.
+    const fn outlives(self) -> bool {
+        matches!(self, Self::Survivor | Self::HalfWrapping)
+    }
 }
 
-const TRAITS: [Trait; COUNTERS] = {
-    let mut traits = [Trait { mask: u64::MAX, habit: Habit::Witness }; COUNTERS];
-    let (mut row, mut rank) = (0, 0);
+/// The rows that are counters, by rank.
+const ROWS: [&Field; COUNTERS] = {
+    let mut rows = [&FIELDS[0]; COUNTERS];
+    let mut row = 0;
     while row < FIELDS.len() {
-        let field = &FIELDS[row];
-        if matches!(field.kind, Kind::Counter) {
-            traits[rank] = Trait { mask: mask(field), habit: habit(field) };
-            rank += 1;
+        if matches!(FIELDS[row].kind, Kind::Counter) {
+            rows[FIELDS[row].rank] = &FIELDS[row];
         }
         row += 1;
     }
-    traits
+    rows
 };
 
-const fn mask(field: &Field) -> u64 {
-    match field.size {
-        2 => u16::MAX as u64,
-        4 => u32::MAX as u64,
-        _ => u64::MAX,
+const HABITS: [Habit; COUNTERS] = {
+    let (mut habits, mut rank) = ([Habit::Event; COUNTERS], 0);
+    while rank < COUNTERS {
+        habits[rank] = habit(ROWS[rank]);
+        rank += 1;
     }
-}
+    habits
+};
 
 const fn habit(field: &Field) -> Habit {
     match field.name.as_bytes() {
         b"busy_time" | b"rwnd_limited" | b"sndbuf_limited" => Habit::Survivor,
         b"rehash" => Habit::HalfWrapping,
+        b"segs_out" | b"segs_in" | b"data_segs_out" | b"data_segs_in" | b"delivered" => {
+            Habit::Paced
+        }
         // Bytes in 32 bits: 4 GiB are seconds on a fast link.
         _ if field.size == 4 && matches!(field.unit.as_bytes(), b"By") => Habit::Fickle,
-        _ => Habit::Witness,
+        _ if field.size == 8 => Habit::Witness,
+        _ => Habit::Event,
     }
 }
+
+/// The bits that each counter has.
+const MASKS: Totals = {
+    let (mut masks, mut rank) = ([0; COUNTERS], 0);
+    while rank < COUNTERS {
+        masks[rank] = u64::MAX >> (64 - 8 * ROWS[rank].size);
+        rank += 1;
+    }
+    masks
+};
+
+/// The bit of each counter that is set in a step of at least half its range.
+const HALVES: Totals = {
+    let (mut halves, mut rank) = (MASKS, 0);
+    while rank < COUNTERS {
+        halves[rank] -= MASKS[rank] >> 1;
+        rank += 1;
+    }
+    halves
+};
+
+/// The same, without the counters that a healthy connection or a disconnect can move so far.
+const SUSPICIOUS_HALVES: Totals = {
+    let (mut halves, mut rank) = (HALVES, 0);
+    while rank < COUNTERS {
+        if !matches!(HABITS[rank], Habit::Witness | Habit::Paced | Habit::Event) {
+            halves[rank] = 0;
+        }
+        rank += 1;
+    }
+    halves
+};
+
+/// The least range of the kernel's clocks in microseconds: 32 bits of ticks, of which a second has
+/// 1,000 at most. `busy_time` is the sum of three clocks and falls when one of them wraps.
+const CLOCK_RANGE: u64 = 1_000 << 32;
 
 /// The counters of one socket since it is watched.
 #[derive(Clone, Debug)]
@@ -70,7 +129,9 @@ pub(crate) struct Counters {
     totals: Totals,
     /// Which counters were ever reported.
     seen: u64,
-    /// What earlier connections of the same socket left in `totals`, once there were any.
+    /// Which counters start where their next reading is.
+    unplaced: u64,
+    /// What in `totals` is not of the current connection, once there was another or a rebase.
     base: Option<Box<Totals>>,
 }
 
@@ -82,7 +143,7 @@ pub(crate) struct Increments {
 
 impl Counters {
     pub(crate) const fn new() -> Self {
-        Self { totals: [0; COUNTERS], seen: 0, base: None }
+        Self { totals: [0; COUNTERS], seen: 0, unplaced: 0, base: None }
     }
 
     pub(crate) fn totals(&self) -> &Totals {
@@ -93,54 +154,25 @@ impl Counters {
         self.seen
     }
 
-    /// Whether the kernel now says less than before, so that another connection must have begun.
-    #[inline]
-    pub(crate) fn goes_back(&self, raw: &RawCounters) -> bool {
-        let last = self.last();
-        let mut back = false;
-        for rank in 0..COUNTERS {
-            let Trait { mask, habit } = TRAITS[rank];
-            let step = raw.values[rank].wrapping_sub(last[rank]) & mask;
-            // From zero nothing can go back, however large the first reading is.
-            let here = step > mask >> 1 && last[rank] & mask != 0 && raw.present >> rank & 1 != 0;
-            back |= here && habit as u8 == Habit::Witness as u8;
-        }
-        back
-    }
-
     /// Whether the kernel now says anything else than before.
     #[inline]
     pub(crate) fn differs(&self, raw: &RawCounters) -> bool {
-        let last = self.last();
-        let mut differs = 0;
-        for rank in 0..COUNTERS {
-            let present = (raw.present >> rank & 1).wrapping_neg();
-            differs |= raw.values[rank].wrapping_sub(last[rank]) & TRAITS[rank].mask & present;
-        }
-        differs != 0
+        self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
     }
 
-    /// Counts from here on: what the kernel says now is no increment.
-    pub(crate) fn rebase(&mut self, raw: &RawCounters) {
-        let base = std::array::from_fn(|rank| {
-            let present = (raw.present >> rank & 1).wrapping_neg();
-            self.totals[rank].wrapping_sub(raw.values[rank] & present)
-        });
-        self.base = Some(Box::new(base));
+    /// Whether some counter stepped by half its range or more: this may be another connection, or
+    /// another socket.
+    #[inline]
+    pub(crate) fn goes_back(&self, raw: &RawCounters) -> bool {
+        self.steps(raw, &SUSPICIOUS_HALVES).1
     }
 
     /// Takes in what the kernel says now.
     pub(crate) fn advance(&mut self, raw: &RawCounters) -> Increments {
-        if self.goes_back(raw) {
-            self.restart();
+        let (mut added, far) = self.steps(raw, &HALVES);
+        if far || raw.present & self.unplaced != 0 {
+            added = self.judge(raw);
         }
-        let last = self.last();
-        let mut added = [0; COUNTERS];
-        for rank in 0..COUNTERS {
-            let present = (raw.present >> rank & 1).wrapping_neg();
-            added[rank] = raw.values[rank].wrapping_sub(last[rank]) & TRAITS[rank].mask & present;
-        }
-        self.mend(raw, &last, &mut added);
         for (total, added) in self.totals.iter_mut().zip(&added) {
             *total = total.wrapping_add(*added);
         }
@@ -152,12 +184,24 @@ impl Counters {
     pub(crate) fn restart(&mut self) {
         let last = self.last();
         let mut base = self.totals;
+        let mut outliving = 0;
         for (rank, base) in base.iter_mut().enumerate() {
-            if TRAITS[rank].habit == Habit::Survivor {
+            if HABITS[rank].outlives() {
                 *base = base.wrapping_sub(last[rank]);
+                outliving |= 1 << rank;
             }
         }
         self.base = Some(Box::new(base));
+        self.unplaced &= outliving;
+    }
+
+    /// Counts on from what `raw` says and adds nothing of it: the socket was not watched for a
+    /// while. A counter that `raw` lacks starts where it is first reported, and so adds 0 there;
+    /// if a `restart` comes first, it belongs to a new connection and counts in full.
+    pub(crate) fn rebase(&mut self, raw: &RawCounters) {
+        let base = std::array::from_fn(|rank| self.totals[rank].wrapping_sub(raw.values[rank]));
+        self.base = Some(Box::new(base));
+        self.unplaced = !raw.present;
     }
 
     /// Leaves out what clocks counted since the last reading: the kernel does not stop them at a
@@ -166,9 +210,8 @@ impl Counters {
         let last = self.last();
         for rank in 0..COUNTERS {
             let present = raw.present >> rank & 1 != 0;
-            if present && TRAITS[rank].habit == Habit::Survivor && raw.values[rank] != last[rank] {
-                let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
-                base[rank] = self.totals[rank].wrapping_sub(raw.values[rank]);
+            if present && HABITS[rank] == Habit::Survivor && raw.values[rank] != last[rank] {
+                self.place(rank, raw, 0);
             }
         }
     }
@@ -185,27 +228,105 @@ impl Counters {
         last
     }
 
-    /// The counters whose going down is no new connection.
+    /// How far forward each counter is from where it was, and whether a step has its bit of
+    /// `halves`.
     #[inline]
-    fn mend(&mut self, raw: &RawCounters, last: &Totals, added: &mut Totals) {
+    fn steps(&self, raw: &RawCounters, halves: &Totals) -> (Totals, bool) {
+        let last = self.last();
+        let counted = raw.present & !self.unplaced;
+        let mut steps = [0; COUNTERS];
+        let mut far = 0;
         for rank in 0..COUNTERS {
-            let Trait { mask, habit } = TRAITS[rank];
-            let back = added[rank] > mask >> 1 && last[rank] & mask != 0;
-            if !back || !matches!(habit, Habit::Survivor | Habit::HalfWrapping) {
+            let present = (counted >> rank & 1).wrapping_neg();
+            steps[rank] = raw.values[rank].wrapping_sub(last[rank]) & MASKS[rank] & present;
+            far |= steps[rank] & halves[rank];
+        }
+        (steps, far != 0)
+    }
+
+    /// What a reading adds that has far steps, or counters without a place to count from.
+    #[cold]
+    fn judge(&mut self, raw: &RawCounters) -> Totals {
+        let (mut added, _) = self.steps(raw, &HALVES);
+        let is_new = (0..COUNTERS)
+            .any(|rank| HABITS[rank] == Habit::Witness && added[rank] > raw.values[rank]);
+        if is_new {
+            self.restart();
+            (added, _) = self.steps(raw, &HALVES);
+        }
+        let last = self.last();
+        let unplaced = raw.present & self.unplaced;
+        let bytes = Bytes::new(raw.present & !unplaced, &last, &added);
+        for rank in 0..COUNTERS {
+            let (says, step) = (raw.values[rank], added[rank]);
+            // A step beyond the value itself went past zero: it said more before.
+            let back = step & HALVES[rank] != 0 && step > says;
+            if unplaced >> rank & 1 == 0 && !back {
                 continue;
             }
-            let fallen = last[rank].wrapping_sub(raw.values[rank]) & mask;
-            let half = u64::from(u16::MAX) + 1;
-            added[rank] = if habit == Habit::HalfWrapping && fallen <= half {
-                half - fallen
-            } else {
-                raw.values[rank]
+            added[rank] = match HABITS[rank] {
+                _ if !back => 0,
+                Habit::Paced | Habit::Fickle if bytes.allow(step, last[rank]) => continue,
+                Habit::Witness | Habit::Paced | Habit::Fickle | Habit::Event => says,
+                Habit::Survivor if is_new || last[rank] < CLOCK_RANGE => says,
+                Habit::Survivor => 0,
+                Habit::HalfWrapping => {
+                    // How far the 16 bits went, if they wrapped. A lesser fall is of the 32 bits.
+                    let advanced = step.wrapping_sub(MASKS[rank] - u64::from(u16::MAX));
+                    if is_new || advanced >= 1 << 15 { 0 } else { advanced }
+                }
             };
-            // Keep `totals - base` congruent with what the kernel says.
-            let total = self.totals[rank].wrapping_add(added[rank]);
-            let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
-            base[rank] = total.wrapping_sub(raw.values[rank]);
+            self.place(rank, raw, added[rank]);
         }
+        self.unplaced &= !raw.present;
+        added
+    }
+
+    /// Makes the current connection stand where `raw` says, once `added` is in the total.
+    fn place(&mut self, rank: usize, raw: &RawCounters, added: u64) {
+        let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
+        base[rank] = self.totals[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
+    }
+}
+
+/// The bytes acknowledged, and those received.
+struct Bytes([Direction; 2]);
+
+#[derive(Clone, Copy)]
+struct Direction {
+    /// At the last reading.
+    before: u64,
+    /// Since.
+    gained: u64,
+}
+
+impl Bytes {
+    fn new(counted: u64, last: &Totals, added: &Totals) -> Self {
+        let mut bytes = Self([Direction { before: 0, gained: 0 }; 2]);
+        let rows = ROWS.iter().filter(|row| {
+            counted >> row.rank & 1 != 0 && matches!(row.name, "bytes_acked" | "bytes_received")
+        });
+        for (direction, row) in bytes.0.iter_mut().zip(rows) {
+            *direction = Direction { before: last[row.rank], gained: added[row.rank] };
+        }
+        bytes
+    }
+
+    /// Whether a counter can have wrapped on its way from `last`, by a step of half its range or
+    /// more: each segment carried a byte, and the bytes of both directions grew at least half as
+    /// much as the counter, in proportion. A direction with less than one byte per 32 segments
+    /// does not matter.
+    ///
+    /// That also excludes a new connection whose segments are up to 1.2 times as large. It has all
+    /// the old bytes and that many more, so at least `31 / 32 * (last + step / 2) / 1.2` segments:
+    /// not less than `last`, and it is less that is to be explained.
+    fn allow(&self, step: u64, last: u64) -> bool {
+        let wide = u128::from;
+        let gained = self.0.iter().fold(0_u64, |sum, way| sum.saturating_add(way.gained));
+        gained >= step
+            && self.0.iter().all(|Direction { before, gained }| {
+                *before < last / 32 || wide(*gained) * wide(last) >= wide(before / 2) * wide(step)
+            })
     }
 }
 
@@ -216,99 +337,4 @@ pub(crate) fn total_of(field: &Field, totals: &Totals, seen: u64) -> Option<Valu
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rank(name: &str) -> usize {
-        info::rows(Kind::Counter).position(|row| row.name == name).expect("a counter")
-    }
-
-    fn raw(values: &[(&str, u64)]) -> RawCounters {
-        let mut raw = RawCounters { present: 0, values: [0; COUNTERS] };
-        for (name, value) in values {
-            raw.present |= 1 << rank(name);
-            raw.values[rank(name)] = *value;
-        }
-        raw
-    }
-
-    /// The totals after each reading.
-    fn totals(name: &str, readings: &[u64]) -> Vec<u64> {
-        let mut counters = Counters::new();
-        let each = readings.iter().map(|reading| {
-            counters.advance(&raw(&[(name, *reading)]));
-            counters.totals()[rank(name)]
-        });
-        each.collect()
-    }
-
-    #[test]
-    fn narrow_counters_widen_across_wraps() {
-        let range = 1 << 32;
-        assert_eq!(
-            totals("segs_in", &[range - 2, 1, range / 2, range - 1, 4]),
-            [range - 2, range + 1, range + range / 2, 2 * range - 1, 2 * range + 4]
-        );
-        assert_eq!(totals("total_rto", &[60_000, 5, 30_000]), [60_000, 65_541, 95_536]);
-    }
-
-    #[test]
-    fn a_new_connection_on_the_socket_adds_to_the_old() {
-        assert_eq!(totals("bytes_sent", &[5_000, 3, 9, 2]), [5_000, 5_003, 5_009, 5_011]);
-        assert_eq!(totals("segs_out", &[5, 2, 4]), [5, 7, 9]);
-    }
-
-    #[test]
-    fn one_counter_going_back_restarts_those_that_did_not() {
-        let mut counters = Counters::new();
-        counters.advance(&raw(&[("bytes_sent", 100), ("segs_in", 7), ("busy_time", 40)]));
-        let step = counters.advance(&raw(&[("bytes_sent", 30), ("segs_in", 9), ("busy_time", 44)]));
-        assert_eq!(step.added[rank("bytes_sent")], 30);
-        assert_eq!(step.added[rank("segs_in")], 9);
-        // The chronographs outlive a disconnect.
-        assert_eq!(step.added[rank("busy_time")], 4);
-        counters.advance(&raw(&[("bytes_sent", 31), ("segs_in", 10), ("busy_time", 44)]));
-        assert_eq!(counters.totals()[rank("bytes_sent")], 131);
-        assert_eq!(counters.totals()[rank("segs_in")], 17);
-        assert_eq!(counters.totals()[rank("busy_time")], 44);
-    }
-
-    #[test]
-    fn a_known_restart_counts_everything_again() {
-        let mut counters = Counters::new();
-        counters.advance(&raw(&[("bytes_sent", 100)]));
-        counters.restart();
-        counters.advance(&raw(&[("bytes_sent", 250)]));
-        assert_eq!(counters.totals()[rank("bytes_sent")], 350);
-    }
-
-    #[test]
-    fn half_of_rehash_wraps_alone() {
-        // 65,530 timeouts' rehashes and 3 by PLB, then 10 more timeouts.
-        assert_eq!(totals("rehash", &[65_533, 7, 8]), [65_533, 65_543, 65_544]);
-    }
-
-    #[test]
-    fn ecn_bytes_that_race_around_are_no_restart() {
-        let mut counters = Counters::new();
-        counters.advance(&raw(&[("received_e0_bytes", 100), ("bytes_received", 100)]));
-        let jump = u64::from(u32::MAX) - 100;
-        counters.advance(&raw(&[("received_e0_bytes", jump), ("bytes_received", 1 << 40)]));
-        assert_eq!(counters.totals()[rank("received_e0_bytes")], jump);
-    }
-
-    #[test]
-    fn any_first_reading_counts_in_full() {
-        assert_eq!(totals("segs_in", &[4_000_000_000, 4_000_000_001])[1], 4_000_000_001);
-    }
-
-    #[test]
-    fn an_absent_counter_keeps_its_total() {
-        let mut counters = Counters::new();
-        counters.advance(&raw(&[("bytes_sent", 100), ("segs_in", 3)]));
-        counters.advance(&raw(&[("segs_in", 4)]));
-        assert_eq!(counters.totals()[rank("bytes_sent")], 100);
-        counters.advance(&raw(&[("bytes_sent", 160)]));
-        assert_eq!(counters.totals()[rank("bytes_sent")], 160);
-    }
-}
+mod tests;

@@ -256,7 +256,10 @@ impl Entry {
         let next = Phase::of(&reply);
         match (self.phase, next) {
             (Phase::Unread | Phase::Blank, _) => {}
-            (_, Phase::Blank) => {
+            (last, Phase::Blank) => {
+                if last == Phase::Resumed {
+                    self.counters.rebase(raw);
+                }
                 // Disconnected: the next connection counts from zero, and has another peer.
                 self.counters.restart();
                 self.forget_names();

@@ -1,0 +1,398 @@
+//! [`Counters`] against a model of a kernel: true counts of 64 bits, told modulo their ranges, and
+//! disconnects that reset them.
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::rank;
+use crate::kernel::Version;
+
+/// What the connections of one socket have in common.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    kernel: Version,
+    /// Segments for one retransmit, and for one congestion mark.
+    per_loss: u64,
+    per_mark: u64,
+    /// Bytes for one that the ECN counters have.
+    per_ecn_byte: u64,
+    /// Segments for one rehash by PLB, 0 for never.
+    per_plb: u64,
+}
+
+/// What went over one connection, or is to go.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    segments: [u64; 2],
+    bytes: [u64; 2],
+    micros: u64,
+}
+
+impl Traffic {
+    fn new(segments: [u64; 2], size: u64, micros: u64) -> Self {
+        Self { segments, bytes: segments.map(|segments| segments * size), micros }
+    }
+
+    fn with(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            segments: [0, 1].map(|way| of(self.segments[way], other.segments[way])),
+            bytes: [0, 1].map(|way| of(self.bytes[way], other.bytes[way])),
+            micros: of(self.micros, other.micros),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.segments == [0; 2] && self.micros == 0
+    }
+}
+
+/// A socket and its kernel.
+#[derive(Clone, Debug)]
+struct Socket {
+    path: Path,
+    connection: Traffic,
+    /// What earlier connections counted.
+    ended: Totals,
+    /// What outlives them.
+    micros: u64,
+    timeouts: u64,
+}
+
+impl Socket {
+    fn new(path: Path) -> Self {
+        let connection = Traffic::default();
+        Self { path, connection, ended: [0; COUNTERS], micros: 0, timeouts: 0 }
+    }
+
+    fn pass(&mut self, traffic: Traffic) {
+        self.connection = self.connection.with(traffic, |sum, more| sum + more);
+    }
+
+    /// What the connection counted.
+    fn counts(&self) -> Totals {
+        let Path { per_loss, per_mark, per_ecn_byte, per_plb, .. } = self.path;
+        let Traffic { segments: [sent, received], bytes: [bytes_sent, bytes_received], .. } =
+            self.connection;
+        let lost = sent / per_loss;
+        let timeouts = self.lasting_timeouts();
+        let micros = self.micros + self.connection.micros;
+        let value = |name: &str| match name {
+            "total_retrans" => lost,
+            "bytes_acked" => bytes_sent,
+            "bytes_received" => bytes_received,
+            "segs_out" => sent + lost + received / 2,
+            "segs_in" => received + sent / 2,
+            "data_segs_in" => received,
+            "data_segs_out" => sent + lost,
+            "busy_time" => micros,
+            "rwnd_limited" => micros / 2,
+            "sndbuf_limited" => micros / 4,
+            "delivered" => sent,
+            "delivered_ce" => sent / per_mark,
+            "bytes_sent" => bytes_sent + bytes_sent / per_loss,
+            "bytes_retrans" => bytes_sent / per_loss,
+            "dsack_dups" => lost / 16,
+            "reord_seen" => lost / 64,
+            "rcv_ooopack" => received / per_loss,
+            "rehash" => sent.checked_div(per_plb).unwrap_or(0) + timeouts,
+            "total_rto" => lost >> 12,
+            "total_rto_recoveries" => lost >> 13,
+            "total_rto_time" => 200 * (lost >> 12),
+            "received_ce" => received / per_mark,
+            "delivered_e0_bytes" => bytes_sent / per_ecn_byte,
+            "received_e0_bytes" => bytes_received / per_ecn_byte,
+            "delivered_ce_bytes" => bytes_sent / per_ecn_byte / per_mark,
+            "received_ce_bytes" => bytes_received / per_ecn_byte / per_mark,
+            "delivered_e1_bytes" | "received_e1_bytes" => 0,
+            other => panic!("how does {other} count?"),
+        };
+        ROWS.map(|row| value(row.name))
+    }
+
+    /// Whether the kernel has the counter.
+    fn has(&self, rank: usize) -> bool {
+        ROWS[rank].since <= self.path.kernel
+    }
+
+    fn lasting_timeouts(&self) -> u64 {
+        self.timeouts + ((self.connection.segments[0] / self.path.per_loss) >> 12)
+    }
+
+    /// What all connections counted.
+    fn truth(&self) -> Totals {
+        let counts = self.counts();
+        std::array::from_fn(|rank| self.ended[rank] + counts[rank])
+    }
+
+    fn reading(&self) -> RawCounters {
+        let mut counts = self.counts();
+        let timeouts = self.lasting_timeouts();
+        counts[rank("rehash")] -= timeouts - timeouts % (1 << 16);
+        let says = |row: &Field| {
+            self.has(row.rank) && (!self.connection.is_nothing() || row.name == "total_retrans")
+        };
+        RawCounters {
+            present: ROWS.iter().map(|row| u64::from(says(row)) << row.rank).sum(),
+            values: std::array::from_fn(|rank| counts[rank] & MASKS[rank]),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.ended = self.truth();
+        self.timeouts = self.lasting_timeouts();
+        self.micros += self.connection.micros;
+        self.connection = Traffic::default();
+        // The truth has these from the connection that runs.
+        for (rank, ended) in self.ended.iter_mut().enumerate() {
+            if HABITS[rank] == Habit::Survivor {
+                *ended = 0;
+            }
+        }
+        self.ended[rank("rehash")] -= self.timeouts;
+    }
+}
+
+/// A socket as the monitor sees it.
+struct Watch {
+    socket: Socket,
+    counters: Counters,
+    /// What the connection counted at the last reading.
+    read: Totals,
+    blank: bool,
+}
+
+impl Watch {
+    fn new(path: Path) -> Self {
+        let socket = Socket::new(path);
+        Self { socket, counters: Counters::new(), read: [0; COUNTERS], blank: true }
+    }
+
+    /// Reads as `Entry::read` does. Whatever happened, totals do not fall.
+    fn read(&mut self) {
+        let before = *self.counters.totals();
+        let blank = self.socket.connection.is_nothing();
+        if blank && !self.blank {
+            self.counters.restart();
+        }
+        self.blank = blank;
+        self.counters.advance(&self.socket.reading());
+        self.read = self.socket.counts();
+        for (rank, total) in self.counters.totals().iter().enumerate() {
+            assert!(*total >= before[rank], "{} fell from {} to {total}", name(rank), before[rank]);
+        }
+    }
+
+    /// Ends the connection, unseen where that can be found out later.
+    fn disconnect(&mut self, seen: bool) {
+        // Nothing but a retransmit count: it must not stand where going back looks like a wrap.
+        let counts = self.socket.counts();
+        let alone = self.socket.path.kernel < Version::new(4, 1)
+            && counts[rank("total_retrans")] >= HALVES[rank("total_retrans")];
+        self.socket.disconnect();
+        if seen || alone {
+            self.read();
+        }
+    }
+
+    /// Whether a reading after this traffic could not tell every counter.
+    fn needs_reading(&self, traffic: Traffic) -> bool {
+        let mut next = self.socket.clone();
+        next.pass(traffic);
+        let (truth, here) = (next.truth(), self.socket.truth());
+        let witness = |rank: &usize| HABITS[*rank] == Habit::Witness && self.socket.has(*rank);
+        let proved = |counts: Totals| {
+            (0..COUNTERS).filter(witness).any(|rank| counts[rank] < self.read[rank])
+        };
+        let far = (0..COUNTERS).filter(|rank| self.socket.has(*rank)).any(|rank| {
+            let half = if name(rank) == "rehash" { 1 << 15 } else { HALVES[rank] };
+            let unread = here[rank] - self.counters.totals()[rank];
+            unread + (truth[rank] - here[rank]) >= half
+        });
+        far || (proved(self.socket.counts()) && !proved(next.counts()))
+    }
+
+    /// Fails where a total is above the truth.
+    fn is_not_too_much(&self) -> Result<(), TestCaseError> {
+        let truth = self.socket.truth();
+        for (rank, total) in self.counters.totals().iter().enumerate() {
+            prop_assert!(*total <= truth[rank], "{}: {total} of {}", name(rank), truth[rank]);
+        }
+        Ok(())
+    }
+
+    /// Fails where a total that the kernel reports is not the truth.
+    fn is_exact(&self, of: impl Fn(&Field) -> bool) -> Result<(), TestCaseError> {
+        let truth = self.socket.truth();
+        for row in ROWS.iter().filter(|row| self.socket.has(row.rank) && of(row)) {
+            prop_assert_eq!(self.counters.totals()[row.rank], truth[row.rank], "{}", row.name);
+        }
+        Ok(())
+    }
+}
+
+fn name(rank: usize) -> &'static str {
+    ROWS[rank].name
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass(Traffic),
+    /// So many percent of the connection before, so that it looks like going on, in segments of a
+    /// size.
+    PassAgain(u64, u64),
+    Read,
+    /// Whether a reading shows the socket without a connection.
+    Disconnect(bool),
+}
+
+/// Small numbers, large ones, and those around half a range and a whole.
+fn segments() -> impl Strategy<Value = u64> {
+    let any = (any::<u64>(), 30_u32..=64).prop_map(|(n, bits)| n.checked_shr(bits).unwrap_or(0));
+    prop_oneof![any, (1_u64..=3, -9_i64..9).prop_map(|(n, off)| (n << 31).wrapping_add_signed(off))]
+}
+
+/// Segments of two connections differ in size by no more than a fifth.
+fn traffic() -> impl Strategy<Value = Traffic> {
+    let segments = prop_oneof![
+        (segments(), segments()).prop_map(|(sent, received)| [sent, received]),
+        segments().prop_map(|sent| [sent, 0]),
+        segments().prop_map(|received| [0, received]),
+    ];
+    (segments, 1_000_u64..=1_200, 0_u64..1 << 40)
+        .prop_map(|(segments, size, micros)| Traffic::new(segments, size, micros))
+}
+
+fn steps(disconnects: u32) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => traffic().prop_map(Step::Pass),
+        disconnects => (50_u64..150, 1_000_u64..=1_200)
+            .prop_map(|(percent, size)| Step::PassAgain(percent, size)),
+        4 => Just(Step::Read),
+        disconnects => any::<bool>().prop_map(Step::Disconnect),
+    ];
+    prop::collection::vec(step, 1..24)
+}
+
+fn path(
+    ecn: impl Strategy<Value = u64>,
+    plb: impl Strategy<Value = u64>,
+) -> impl Strategy<Value = Path> {
+    let kernels = ["3.10", "4.2", "4.19", "6.1", "6.18"].map(Version::literal).to_vec();
+    let rates = (32_u64..100_000, 1_u64..100_000, ecn, plb);
+    (prop::sample::select(kernels), rates).prop_map(|(kernel, rates)| {
+        let (per_loss, per_mark, per_ecn_byte, per_plb) = rates;
+        Path { kernel, per_loss, per_mark, per_ecn_byte, per_plb }
+    })
+}
+
+fn any_path() -> impl Strategy<Value = Path> {
+    path(1_u64..4_000, prop_oneof![Just(0), 1_u64 << 24..1 << 40])
+}
+
+/// Takes the steps; what the connection before had is known where it is to be had again.
+fn run(watch: &mut Watch, steps: &[Step], mut each: impl FnMut(&mut Watch, Step, Traffic)) {
+    let mut before = Traffic::default();
+    for step in steps {
+        let traffic = match *step {
+            Step::Pass(traffic) => traffic,
+            Step::PassAgain(percent, size) => {
+                let share =
+                    |segments: u64| (u128::from(segments) * u128::from(percent) / 100) as u64;
+                Traffic::new(before.segments.map(share), size, 0)
+            }
+            Step::Read => Traffic::default(),
+            Step::Disconnect(_) => {
+                before = watch.socket.connection;
+                Traffic::default()
+            }
+        };
+        each(watch, *step, traffic);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_connection_is_never_counted_too_high(path in any_path(), steps in steps(0)) {
+        let mut watch = Watch::new(path);
+        run(&mut watch, &steps, |watch, step, traffic| {
+            watch.socket.pass(traffic);
+            if matches!(step, Step::Read) {
+                watch.read();
+            }
+        });
+        watch.read();
+        watch.is_not_too_much()?;
+    }
+
+    #[test]
+    fn many_connections_are_never_counted_too_high(path in any_path(), steps in steps(3)) {
+        let mut watch = Watch::new(path);
+        let mut result = Ok(());
+        run(&mut watch, &steps, |watch, step, traffic| {
+            watch.socket.pass(traffic);
+            match step {
+                Step::Read => watch.read(),
+                Step::Disconnect(seen) => watch.disconnect(seen),
+                Step::Pass(_) | Step::PassAgain(..) => {}
+            }
+            if result.is_ok() {
+                result = watch.is_not_too_much();
+            }
+        });
+        result?;
+        watch.read();
+        watch.is_not_too_much()?;
+    }
+
+    /// ECN has one byte of 2,048 here, so that it does not wrap more often than segments do.
+    #[test]
+    fn what_is_read_once_per_half_range_is_exact(
+        path in path(Just(2_048), Just(0)),
+        steps in steps(3),
+    ) {
+        let mut watch = Watch::new(path);
+        run(&mut watch, &steps, |watch, step, mut traffic| {
+            // In parts, each of which is less than half a range.
+            while watch.needs_reading(traffic) {
+                watch.read();
+                let mut part = traffic;
+                while watch.needs_reading(part) {
+                    part = part.with(part, |whole, _| whole / 2);
+                }
+                watch.socket.pass(part);
+                traffic = traffic.with(part, |whole, part| whole - part);
+            }
+            watch.socket.pass(traffic);
+            match step {
+                Step::Read => watch.read(),
+                Step::Disconnect(seen) => {
+                    // What comes between the last reading and the end, no one can know.
+                    watch.read();
+                    watch.disconnect(seen || watch.socket.path.kernel < Version::new(4, 1));
+                }
+                Step::Pass(_) | Step::PassAgain(..) => {}
+            }
+        });
+        watch.read();
+        watch.is_exact(|_| true)?;
+    }
+
+    #[test]
+    fn segments_of_a_steady_connection_are_exact_up_to_a_whole_range(
+        path in path(1_u64..4_000, Just(0)),
+        shape in [0_u64..=4, 0_u64..=4],
+        steps in prop::collection::vec((segments(), 1_000_u64..=1_200), 1..24),
+    ) {
+        let mut watch = Watch::new(path);
+        for (segments, size) in steps {
+            // Retransmits and acknowledgements count too: in both directions no more than this.
+            let most = (u64::from(u32::MAX) - 16) / (2 * (shape[0] + shape[1]).max(1));
+            let segments = shape.map(|share| share * segments.min(most));
+            watch.socket.pass(Traffic::new(segments, size, 1));
+            watch.read();
+        }
+        watch.is_exact(|row| HABITS[row.rank] == Habit::Paced)?;
+    }
+}
