@@ -18,9 +18,15 @@ mod diag;
 #[cfg(feature = "otel")]
 mod examples;
 #[cfg(feature = "otel")]
+mod exports;
+#[cfg(feature = "otel")]
 mod exposition;
 #[cfg(feature = "otel")]
 mod faults;
+#[cfg(feature = "otel")]
+mod flood;
+#[cfg(feature = "otel")]
+mod handles;
 mod kernels;
 mod live;
 #[cfg(feature = "axum")]
@@ -33,6 +39,8 @@ mod matrix;
 mod mishaps;
 #[cfg(feature = "otel")]
 mod monitor;
+#[cfg(feature = "otel")]
+mod mptcp;
 #[cfg(feature = "otel")]
 mod otlp;
 #[cfg(feature = "otel")]
@@ -50,6 +58,8 @@ mod reader;
 mod replies;
 #[cfg(feature = "tokio")]
 mod sameness;
+#[cfg(feature = "otel")]
+mod schedules;
 #[cfg(feature = "otel")]
 mod series;
 #[cfg(feature = "tokio")]

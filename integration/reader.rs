@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::{
-    AggregatedMetrics, HistogramDataPoint, MetricData, ResourceMetrics,
+    AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics,
 };
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
@@ -34,6 +34,21 @@ impl Reader {
         let mut metrics = ResourceMetrics::default();
         self.0.collect(&mut metrics).expect("the provider is not shut down");
         Collected::of(&metrics)
+    }
+
+    /// What one collection exported, apart for each name that a monitor was given: `""` where it
+    /// has none.
+    pub(crate) fn collected_by_monitor(&self) -> BTreeMap<String, Collected> {
+        let mut metrics = ResourceMetrics::default();
+        self.0.collect(&mut metrics).expect("the provider is not shut down");
+        let mut all: BTreeMap<String, Collected> = BTreeMap::new();
+        for scope in metrics.scope_metrics() {
+            let mut attributes = scope.scope().attributes();
+            let name = attributes.find(|attribute| attribute.key.as_str() == "tcp.monitor.name");
+            let name = name.map(|name| name.value.to_string()).unwrap_or_default();
+            scope.metrics().for_each(|metric| all.entry(name.clone()).or_default().take(metric));
+        }
+        all
     }
 }
 
@@ -79,13 +94,17 @@ impl Collected {
     fn of(metrics: &ResourceMetrics) -> Self {
         let mut collected = Self::default();
         for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
-            match metric.data() {
-                AggregatedMetrics::F64(data) => collected.add(metric.name(), data, |v| v),
-                AggregatedMetrics::U64(data) => collected.add(metric.name(), data, |v| v as f64),
-                AggregatedMetrics::I64(data) => collected.add(metric.name(), data, |v| v as f64),
-            }
+            collected.take(metric);
         }
         collected
+    }
+
+    fn take(&mut self, metric: &Metric) {
+        match metric.data() {
+            AggregatedMetrics::F64(data) => self.add(metric.name(), data, |v| v),
+            AggregatedMetrics::U64(data) => self.add(metric.name(), data, |v| v as f64),
+            AggregatedMetrics::I64(data) => self.add(metric.name(), data, |v| v as f64),
+        }
     }
 
     fn add<T: Copy>(&mut self, name: &str, data: &MetricData<T>, number: impl Fn(T) -> f64) {

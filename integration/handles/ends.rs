@@ -1,0 +1,160 @@
+//! When a connection opened and when it ended.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
+use tcpinfo::State;
+
+use super::{Scene, connected, counted, send};
+use crate::loopback::Pair;
+
+fn fresh() -> Socket {
+    Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor")
+}
+
+#[test]
+fn given_back_it_is_open_until_its_owner_closes_it() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let (client, server) = connected();
+    let client = group.watch(client);
+    send(&client, &server, 50);
+    let client = client.into_inner();
+    for _ in 0..3 {
+        assert_eq!(scene.counted("a"), counted(1, 0, 0, 50));
+    }
+    drop(client);
+    for _ in 0..3 {
+        assert_eq!(scene.counted("a"), counted(1, 1, 0, 50));
+    }
+}
+
+#[test]
+fn the_end_of_a_mere_handle_is_not_the_end_of_the_connection() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let (client, _server) = connected();
+    for _ in 0..5 {
+        drop(group.watch(&client));
+        drop(group.watch_borrowed(&client));
+        assert_eq!(scene.counted("a"), counted(1, 0, 0, 0));
+    }
+    drop(client);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 0));
+}
+
+#[test]
+fn a_connection_that_no_sweep_met_opened_and_closed() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let (client, server) = connected();
+    let client = group.watch(client);
+    send(&client, &server, 60);
+    drop(client);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 60));
+}
+
+/// The descriptor that was watched is gone, and the program goes on with another one.
+#[test]
+fn an_ended_connection_that_is_watched_again_does_not_open_or_close_again() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let (client, server) = connected();
+    let clone = client.try_clone().expect("a descriptor is free");
+    let client = group.watch(client);
+    send(&client, &server, 500);
+    drop(client);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 500));
+    send(&clone, &server, 7_000);
+    let clone = group.watch(clone);
+    send(&clone, &server, 20);
+    assert_eq!(scene.counted("a"), counted(1, 1, 1, 520));
+    drop(clone);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 520));
+}
+
+#[test]
+fn a_socket_opens_when_it_connects() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let listener = Pair::connect().listener;
+    let address: SocketAddr = listener.local_addr().expect("it is bound");
+    let socket = group.watch(fresh());
+    let snapshot = scene.monitor.snapshot();
+    assert_eq!(snapshot.groups[0].states().collect::<Vec<_>>(), [(State::Close, 1)]);
+    assert_eq!(snapshot.groups[0].opened, 0);
+    socket.connect(&address.into()).expect("it listens");
+    assert_eq!(scene.counted("a"), counted(1, 0, 1, 0));
+    drop(socket);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 0));
+}
+
+#[test]
+fn a_socket_that_a_sweep_met_before_it_listens_never_opens() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let socket = group.watch(fresh());
+    scene.collect();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback has ports");
+    scene.collect();
+    socket.listen(5).expect("it is bound");
+    assert_eq!(scene.counted("a"), counted(0, 0, 1, 0));
+    drop(socket);
+    assert_eq!(scene.counted("a"), counted(0, 0, 0, 0));
+}
+
+#[test]
+fn a_socket_that_never_connects_opens_and_closes_at_its_end() {
+    for sweeps in 0..3 {
+        let scene = Scene::new();
+        let group = scene.group("a");
+        let socket = group.watch(fresh());
+        for _ in 0..sweeps {
+            let snapshot = scene.monitor.snapshot();
+            assert_eq!((snapshot.groups[0].opened, snapshot.groups[0].live()), (0, 1));
+        }
+        drop(socket);
+        // The first finds that it is gone, if its end did not.
+        scene.monitor.snapshot();
+        let snapshot = scene.monitor.snapshot();
+        let group = &snapshot.groups[0];
+        assert_eq!((group.opened, group.closed, group.live()), (1, 1, 0), "{sweeps} sweeps");
+    }
+}
+
+/// Many short ones after each other take the same number: each is a connection.
+#[test]
+fn connections_that_take_each_others_number_are_told_apart() {
+    const ROUNDS: u64 = 200;
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let mut expected = 0;
+    for round in 0..ROUNDS {
+        let (client, server) = connected();
+        let bytes = (round % 9) as usize;
+        let client: TcpStream = match round % 4 {
+            0 => group.watch(client).into_inner(),
+            1 => {
+                drop(group.watch_borrowed(&client));
+                client
+            }
+            2 => {
+                let client = group.watch(client);
+                send(&client, &server, bytes);
+                expected += bytes as u64;
+                client.into_inner()
+            }
+            _ => {
+                let client = group.watch(client);
+                send(&client, &server, bytes);
+                expected += bytes as u64;
+                continue;
+            }
+        };
+        send(&client, &server, 1_000);
+        if round % 7 == 0 {
+            scene.collect();
+        }
+    }
+    assert_eq!(scene.counted("a"), counted(ROUNDS, ROUNDS, 0, expected));
+}
