@@ -3,6 +3,7 @@
 
 mod compose;
 mod demo;
+mod floods;
 mod outages;
 #[path = "../examples/prometheus/page.rs"]
 mod page;

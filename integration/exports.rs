@@ -117,6 +117,13 @@ impl Exports {
         self.samples.get(series).copied().unwrap_or_default()
     }
 
+    /// The same of all series of a histogram.
+    pub(crate) fn samples_of_all(&self, metric: &str) -> u64 {
+        let prefix = format!("{metric}{{");
+        let all = self.samples.iter().filter(|(series, _)| series.starts_with(&prefix));
+        all.map(|(_, samples)| samples).sum()
+    }
+
     /// A counter of the latest export, `None` where it has no such series.
     pub(crate) fn latest(&self, series: &str) -> Option<f64> {
         self.latest.counters.get(series).copied()

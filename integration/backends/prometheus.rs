@@ -77,11 +77,14 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new() -> Self {
+        Self::of(Monitor::new())
+    }
+
+    pub(super) fn of(monitor: Monitor) -> Self {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
         let exporter = exporter.expect("an empty registry takes an exporter");
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let monitor = Monitor::new();
         monitor.instrument(&provider);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
