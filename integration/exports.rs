@@ -99,8 +99,8 @@ impl Exports {
         self.sums.iter().filter(|(series, _)| series.starts_with(&prefix)).map(|(_, sum)| sum).sum()
     }
 
-    /// The sum of what sockets with these labels sent once, as `{group=a}`: a busy machine makes TCP
-    /// repeat itself.
+    /// The sum of what sockets with these labels sent once, as `{group=a}`: a busy machine makes
+    /// TCP repeat itself.
     pub(crate) fn sent(&self, family: &str, labels: &str) -> f64 {
         let [sent, again] = ["sent", "retransmitted"].map(|it| format!("{family}.{it}{labels}"));
         self.sum(&sent) - self.sum(&again)

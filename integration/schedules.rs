@@ -1,4 +1,4 @@
-//! Whatever a program does with a monitor, in any order: what it counts is what a simple model says.
+//! Whatever a program does with a monitor, in any order: it counts what a simple model says.
 
 mod compare;
 mod model;
@@ -115,17 +115,20 @@ fn steps() -> impl Strategy<Value = Step> {
     let monitor = || prop_oneof![9 => Just(0_usize), 1 => Just(1_usize)];
     prop_oneof![
         4 => Just(Step::Open),
-        8 => (connection(), 1..700_usize).prop_map(|(connection, bytes)| Step::Send { connection, bytes }),
-        8 => (monitor(), connection(), family(), how).prop_map(|(monitor, connection, family, how)| {
-            Step::Watch { monitor, connection, family, how }
-        }),
+        8 => (connection(), 1..700_usize)
+            .prop_map(|(connection, bytes)| Step::Send { connection, bytes }),
+        8 => (monitor(), connection(), family(), how)
+            .prop_map(|(monitor, connection, family, how)| {
+                Step::Watch { monitor, connection, family, how }
+            }),
         5 => (0..16_usize).prop_map(|handle| Step::Drop { handle }),
         3 => (0..16_usize).prop_map(|handle| Step::GiveBack { handle }),
         1 => (monitor(), connection(), family()).prop_map(|(monitor, connection, family)| {
             Step::Leak { monitor, connection, family }
         }),
         3 => connection().prop_map(|connection| Step::Close { connection }),
-        1 => (0..GROUPS.len(), 0..3_usize).prop_map(|(group, count)| Step::ShowWorst { group, count }),
+        1 => (0..GROUPS.len(), 0..3_usize)
+            .prop_map(|(group, count)| Step::ShowWorst { group, count }),
         1 => (0..GROUPS.len()).prop_map(|group| Step::Hold { group }),
         1 => (0..GROUPS.len()).prop_map(|group| Step::Release { group }),
         8 => (0..READERS).prop_map(|reader| Step::Collect { reader }),

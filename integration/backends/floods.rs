@@ -88,7 +88,7 @@ fn flood(monitor: Monitor) -> Option<()> {
         .map(|it| all_rises(&prometheus, &format!("tcp_{it}_bytes_total")));
     assert_eq!(sent - again, hosts.sent(), "bytes sent once");
 
-    // What a dashboard asks, of the series that Prometheus saw at zero: `increase` stretches what it
+    // What a dashboard asks, of a series that Prometheus saw at zero: `increase` stretches what it
     // saw to the window's ends, at most by 1.1 times what lies between two samples at each.
     let visits = (HOSTS / 25) as f64;
     let window = format!("tcp_connection_opened_total{{host='{LEGIT}'}}[1h]");
