@@ -182,6 +182,23 @@ mod watched {
         }
     }
 
+    /// Whether a cookie does not tell this socket from others.
+    ///
+    /// Of Multipath TCP a socket that is accepted has the cookie of its listener, if anybody asked
+    /// for that before (seen on Linux 6.18).
+    pub(crate) fn shares_cookies(fd: RawFd) -> bool {
+        const IPPROTO_MPTCP: u32 = 262;
+        let mut room = [0; 4];
+        let protocol = option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL, &mut room);
+        protocol.is_ok_and(|len| len == 4) && u32::from_ne_bytes(room) == IPPROTO_MPTCP
+    }
+
+    /// Whether two descriptors are the same socket, by its inode. Slow.
+    pub(crate) fn are_same(one: RawFd, other: RawFd) -> bool {
+        let file = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+        one == other || file(one).is_some_and(|one| file(other) == Some(one))
+    }
+
     /// The address of the other side, `None` where there is none.
     pub(crate) fn peer_of(fd: RawFd) -> Option<SocketAddr> {
         address(fd, libc::getpeername)

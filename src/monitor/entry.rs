@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     since: Instant,
     phase: Phase,
     standing: Standing,
+    /// Whether it is entered nowhere by its cookie.
+    apart: bool,
     /// Of its last reading, where somebody collects samples.
     last: Option<Box<Sample>>,
     rare: Option<Box<Rare>>,
@@ -107,6 +109,16 @@ enum Standing {
     Closed,
 }
 
+/// Which readings are verified by the cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    Always,
+    /// Whatever would add something, and what others can close.
+    WhatAdds,
+    /// None: the caller has the socket in hand, and has just asked for its cookie.
+    Never,
+}
+
 /// One reply, and what it adds.
 pub(crate) struct Reading<'r> {
     pub(crate) reply: Reply<'r>,
@@ -139,12 +151,29 @@ impl Entry {
             since: Instant::now(),
             phase: Phase::Unread,
             standing: Standing::Unseen,
+            apart: false,
             last: None,
             rare: None,
         }
     }
 
-    /// The same for one that had ended as far as the monitor knew: it was counted before.
+    /// The same for one that its cookie does not tell from others: nobody finds it by that.
+    pub(crate) fn apart(self) -> Self {
+        Self { apart: true, ..self }
+    }
+
+    pub(crate) fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Whether a descriptor with this cookie is another socket all the same.
+    pub(crate) fn is_another(&self, fd: RawFd) -> bool {
+        let given_back = || self.given_back().map(|(_, connection)| connection.fd);
+        let own = self.handles.first().map(|handle| handle.fd).or_else(given_back);
+        read::shares_cookies(fd) && own.is_some_and(|own| !read::are_same(own, fd))
+    }
+
+    /// It had ended as far as the monitor knew: it was counted before.
     pub(crate) fn mark_known(&mut self) {
         self.phase = Phase::Resumed;
         self.standing = Standing::Closed;
@@ -211,15 +240,13 @@ impl Entry {
     }
 
     /// Asks the kernel once through a handle and takes in what it says.
-    ///
-    /// Whatever would add something is verified; `verify` asks for it in any case.
     #[inline]
     pub(crate) fn read<'r>(
         &mut self,
         asker: &'r Asker,
         room: &'r mut [u8; ROOM],
         handle: Handle,
-        verify: bool,
+        verify: Verify,
     ) -> Result<Reading<'r>, Failure> {
         let reply = match asker.ask(handle.fd, room) {
             Ok(reply) => reply,
@@ -227,8 +254,14 @@ impl Entry {
             Err(error) => return Err(Failure::Passing(error)),
         };
         let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
-        let first = matches!(self.phase, Phase::Unread | Phase::Resumed);
-        let check = verify || handle.borrowed || first || self.counters.differs(&raw);
+        let check = match verify {
+            Verify::Always => true,
+            Verify::WhatAdds => {
+                let first = matches!(self.phase, Phase::Unread | Phase::Resumed);
+                first || handle.borrowed || self.counters.differs(&raw)
+            }
+            Verify::Never => false,
+        };
         // Verified after reading: if the cookie still matches, the reply came from this socket.
         if check && !self.is_behind(handle) {
             return Err(self.give_up(io::Error::other(read::WrongSocket)));
@@ -340,7 +373,7 @@ impl Entry {
         handle: Handle,
     ) -> io::Result<()> {
         let mut room = [0; ROOM];
-        let reading = self.read(asker, &mut room, handle, true)?;
+        let reading = self.read(asker, &mut room, handle, Verify::Always)?;
         if let Owner::Set(membership) = &self.owner {
             let added = &reading.increments.added;
             let opened = u64::from(reading.opened);
@@ -355,12 +388,13 @@ impl Entry {
 
     /// The first reading of a watch that goes on with an earlier one: its base. Where that fails
     /// the next reading is the base.
-    pub(crate) fn take_base(&mut self, asker: &Asker) {
-        let Some(handle) = self.handles.first().filter(|_| self.phase == Phase::Resumed) else {
+    pub(crate) fn take_base(&mut self, asker: &Asker, handle: Handle) {
+        if self.phase != Phase::Resumed {
             return;
-        };
+        }
         let mut room = [0; ROOM];
-        let Ok(reading) = self.read(asker, &mut room, handle, true) else { return };
+        let reading = self.read(asker, &mut room, handle, Verify::Never);
+        let Ok(reading) = reading else { return };
         if let (Owner::Set(membership), true) = (&self.owner, reading.opened) {
             lock(&membership.set().ledger).add(&reading.increments.added, 0, 1);
         }

@@ -167,20 +167,21 @@ impl Shared {
         let handle = Handle { fd, serial: self.serial(), borrowed };
         let cookie = read::cookie_of(fd).ok();
         let ticket = |slot, lineage| Ticket { slot, lineage, serial: handle.serial };
-        let Some(number) = cookie else {
-            let entry = Entry::new(None, handle.serial, handle, owner(None));
+        let apart = |owner: Owner| {
+            let entry = Entry::new(cookie, handle.serial, handle, owner).apart();
             self.watched.fetch_add(1, Ordering::Relaxed);
-            return (ticket(self.slots.insert(entry), handle.serial), None);
+            (ticket(self.slots.insert(entry), handle.serial), cookie)
         };
+        let Some(number) = cookie else { return apart(owner(None)) };
         let connections = self.connections(family);
         let mut owner = Some(owner);
         let mut own = || owner.take().map(|owner| owner(cookie)).expect("asked once");
         loop {
             let mut ended = false;
             let (slot, new) = connections.slot(number, |known| {
-                ended = known;
+                ended = known && !read::shares_cookies(fd);
                 let mut entry = Entry::new(cookie, handle.serial, handle, own());
-                if known {
+                if ended {
                     entry.mark_known();
                 }
                 self.slots.insert(entry)
@@ -190,7 +191,7 @@ impl Shared {
                 if ended {
                     self.slots.with(slot, |slot| {
                         if let Some(entry) = slot {
-                            entry.take_base(&self.asker);
+                            entry.take_base(&self.asker, handle);
                         }
                     });
                 }
@@ -198,18 +199,22 @@ impl Shared {
             }
             let lineage = self.slots.with(slot, |slot| {
                 let entry = slot.as_mut().filter(|entry| entry.cookie == cookie)?;
+                if entry.is_another(fd) {
+                    return Some(None);
+                }
                 if entry.handles.first().is_some() {
                     entry.handles.join(handle);
                 } else {
                     let stamp = entry.resume(handle, own());
                     stamp.into_iter().for_each(|stamp| connections.take_back(stamp));
                     self.watched.fetch_add(1, Ordering::Relaxed);
-                    entry.take_base(&self.asker);
+                    entry.take_base(&self.asker, handle);
                 }
-                Some(entry.lineage)
+                Some(Some(entry.lineage))
             });
             match lineage {
-                Some(lineage) => return (ticket(slot, lineage), cookie),
+                Some(Some(lineage)) => return (ticket(slot, lineage), cookie),
+                Some(None) => return apart(owner.take().map(|it| it(None)).expect("asked once")),
                 // It left its slot just now, on another thread that is about to say so.
                 None => thread::yield_now(),
             }
@@ -260,7 +265,8 @@ impl Shared {
             if entry.handles.first().is_some() || entry.given_back().is_some() {
                 return None;
             }
-            let returned = entry.cookie.map(|cookie| Returned { slot: ticket.slot, cookie, fd });
+            let cookie = entry.cookie.filter(|_| !entry.is_apart());
+            let returned = cookie.map(|cookie| Returned { slot: ticket.slot, cookie, fd });
             let Some(returned) = returned.filter(|it| is_open || it.is_open()) else {
                 return self.end(slot);
             };
@@ -290,7 +296,7 @@ impl Shared {
         let entry = slot.as_ref()?;
         let ended = Ended {
             family: entry.family(),
-            cookie: entry.cookie,
+            cookie: entry.cookie.filter(|_| !entry.is_apart()),
             given_back: entry.given_back().map(|(stamp, _)| stamp),
         };
         entry.leave(&self.registrations);

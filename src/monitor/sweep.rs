@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use super::asker::Failure;
-use super::entry::{Entry, Owner};
+use super::entry::{Entry, Owner, Verify};
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::ledger::Audience;
@@ -127,8 +127,9 @@ impl Pass<'_> {
             return closed.then(|| self.shared.end(slot)).flatten();
         };
         let due = (number as u64 + self.sweeper.count) % VERIFIED_EVERY == 0;
+        let verify = if due { Verify::Always } else { Verify::WhatAdds };
         loop {
-            match self.read(entry, handle, due) {
+            match self.read(entry, handle, verify) {
                 Ok(()) => return None,
                 Err(Failure::Passing(error)) => {
                     self.shared.failures.note(Failed::new(entry.attributes(), error));
@@ -148,9 +149,9 @@ impl Pass<'_> {
     }
 
     #[inline]
-    fn read(&mut self, entry: &mut Entry, handle: Handle, due: bool) -> Result<(), Failure> {
+    fn read(&mut self, entry: &mut Entry, handle: Handle, verify: Verify) -> Result<(), Failure> {
         let shared = self.shared;
-        let reading = entry.read(&shared.asker, &mut self.room, handle, due)?;
+        let reading = entry.read(&shared.asker, &mut self.room, handle, verify)?;
         match &entry.owner {
             Owner::Set(membership) => {
                 let Sweeper { tallies, dice, .. } = &mut *self.sweeper;
