@@ -3,6 +3,8 @@
 mod absence;
 mod algorithms;
 mod allocations;
+#[cfg(feature = "otel")]
+mod attributes;
 #[cfg(feature = "axum")]
 mod axum;
 #[cfg(feature = "otel")]

@@ -8,7 +8,7 @@ use crate::examples::{full_page, parsed, serving};
 use crate::exposition::{Family, Sample};
 
 /// What a program says to a page on its standard input.
-fn said_of(command: &mut Command, page: &str) -> Output {
+pub(crate) fn said_of(command: &mut Command, page: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program is installed");
     let mut stdin = child.stdin.take().expect("it was piped");

@@ -1,5 +1,7 @@
 //! Attribute sets: built once, sorted, without duplicates, shared by everything that reports them.
 
+mod problems;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +10,9 @@ use std::sync::{Arc, LazyLock};
 
 use opentelemetry::{Key, KeyValue, Value};
 
+pub(crate) use self::problems::AttributeProblem;
+
+use self::problems::{canonical, is_exportable, rename};
 use crate::info::{FIELDS, Field, TcpInfo, Value as Reported};
 use crate::read;
 use crate::state::State;
@@ -34,13 +39,56 @@ pub(crate) mod key {
 ///
 /// Of a key given twice the last value counts, as in OpenTelemetry. The keys that the metrics set
 /// themselves (`network.connection.state`, `tcp.limited_by`, `otel.metric.overflow`) are left out.
+///
+/// What cannot be exported as it is gets another name or becomes text, and the other attributes
+/// stay:
+///
+/// | given | because | exported |
+/// | --- | --- | --- |
+/// | key `le` | it is the buckets' | `attribute.le` |
+/// | empty key | no label in Prometheus | `attribute` |
+/// | key `0a`, beginning with a digit | the same | `attribute.0a` |
+/// | key `a:b`, with a colon | the same | `attribute.a_b` |
+/// | key whose label begins with `__` | Prometheus' own | `attribute.__x` |
+/// | key whose label begins with `otel_scope_` | the bridge's own | `attribute.otel.scope.x` |
+/// | key with the label of a key that the metrics set | theirs | `attribute.tcp_limited_by` |
+/// | NaN, alone or in an array | it does not equal itself | text `NaN`, `[1,NaN]` |
+///
+/// A label is the key with `_` for whatever is not an ASCII letter, a digit or a colon: so
+/// Prometheus' bridge writes it. Two keys of one set with the same label (`a.b` and `a_b`) are one
+/// label with both values, joined by `;`. Two sets are one series to Prometheus, which keeps the
+/// samples of one of them, if their labels and the text of their values are equal: 80 and `"80"`,
+/// or an empty value and none. Zero has no sign.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attributes(Arc<[KeyValue]>);
 
 impl Attributes {
     pub(crate) fn new(attributes: impl IntoIterator<Item = KeyValue>) -> Self {
-        let free = |kv: &KeyValue| !key::RESERVED.contains(&kv.key.as_str());
-        Self(sorted(attributes.into_iter().filter(free)).into())
+        Self::checked(attributes).0
+    }
+
+    /// The set, and what had to be changed in it.
+    pub(crate) fn checked(
+        attributes: impl IntoIterator<Item = KeyValue>,
+    ) -> (Self, Vec<AttributeProblem>) {
+        let mut attributes = sorted(attributes);
+        let mut problems = Vec::new();
+        attributes.retain_mut(|kv| {
+            let key = kv.key.as_str();
+            if key::RESERVED.contains(&key) {
+                problems.push(AttributeProblem::Reserved(kv.key.clone()));
+                return false;
+            }
+            if let Some(text) = canonical(&mut kv.value) {
+                kv.value = Value::from(text.clone());
+                problems.push(AttributeProblem::Value(kv.key.clone(), text));
+            }
+            true
+        });
+        if !attributes.iter().all(|kv| is_exportable(kv.key.as_str())) {
+            rename(&mut attributes, &mut problems);
+        }
+        (Self(attributes.into()), problems)
     }
 
     /// The one set that everything beyond a cap is folded into.
@@ -272,12 +320,6 @@ mod tests {
             Attributes::new([KeyValue::new("a", 0), KeyValue::new("b", 2), KeyValue::new("a", 1)]);
         assert_eq!(one, two);
         assert_eq!(format!("{one:?}"), r#"{"a": I64(1), "b": I64(2)}"#);
-    }
-
-    #[test]
-    fn keys_of_the_metrics_cannot_be_set() {
-        let taken = key::RESERVED.map(|name| KeyValue::new(name, "mine"));
-        assert_eq!(Attributes::new(taken), Attributes::new([]));
     }
 
     #[test]
