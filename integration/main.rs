@@ -63,6 +63,8 @@ mod sameness;
 #[cfg(feature = "otel")]
 mod schedules;
 #[cfg(feature = "otel")]
+mod scopes;
+#[cfg(feature = "otel")]
 mod series;
 #[cfg(feature = "tokio")]
 mod servers;

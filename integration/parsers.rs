@@ -43,6 +43,12 @@ pub(crate) fn passes_promtool(page: &str) {
 #[test]
 #[ignore = "needs python3-prometheus-client: integration/test.sh"]
 fn the_python_client_reads_the_same_samples() {
+    let (_running, address) = serving(&[]);
+    passes_python(&full_page(address));
+}
+
+#[track_caller]
+pub(crate) fn passes_python(text: &str) {
     // Numbers as their bits: JSON's readers round.
     const PROGRAM: &str = "
 import json, struct, sys
@@ -52,9 +58,7 @@ for family in text_string_to_metric_families(sys.stdin.read()):
         bits = struct.pack('>d', s.value).hex()
         print(json.dumps([family.type, family.documentation, s.name, s.labels, bits]))
 ";
-    let (_running, address) = serving(&[]);
-    let text = full_page(address);
-    let output = said_of(Command::new("/usr/bin/python3").args(["-c", PROGRAM]), &text);
+    let output = said_of(Command::new("/usr/bin/python3").args(["-c", PROGRAM]), text);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let lines = String::from_utf8(output.stdout).expect("JSON is text");
     let theirs = lines.lines().map(|line| {
@@ -62,7 +66,7 @@ for family in text_string_to_metric_families(sys.stdin.read()):
         sample.to_string()
     });
     let mut theirs: Vec<String> = theirs.collect();
-    let page = parsed(&text);
+    let page = parsed(text);
     let ours = page.families.values().flat_map(|Family { kind, help, samples }| {
         samples.iter().map(move |Sample { name, labels, value }| {
             let bits = format!("{:016x}", value.to_bits());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::{
-    AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics,
+    AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics, ScopeMetrics,
 };
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
@@ -33,7 +33,17 @@ impl Reader {
     pub(crate) fn collected(&self) -> Collected {
         let mut metrics = ResourceMetrics::default();
         self.0.collect(&mut metrics).expect("the provider is not shut down");
-        Collected::of(&metrics)
+        Collected::of(metrics.scope_metrics())
+    }
+
+    /// The same for each instrumentation scope, by its attributes.
+    pub(crate) fn collected_by_scope(&self) -> BTreeMap<String, Collected> {
+        let mut metrics = ResourceMetrics::default();
+        self.0.collect(&mut metrics).expect("the provider is not shut down");
+        let scopes = metrics.scope_metrics().map(|scope| {
+            (joined(scope.scope().attributes()), Collected::of(std::iter::once(scope)))
+        });
+        scopes.collect()
     }
 
     /// What one collection exported, apart for each name that a monitor was given: `""` where it
@@ -91,9 +101,9 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    fn of(metrics: &ResourceMetrics) -> Self {
+    fn of<'m>(scopes: impl Iterator<Item = &'m ScopeMetrics>) -> Self {
         let mut collected = Self::default();
-        for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+        for metric in scopes.flat_map(ScopeMetrics::metrics) {
             collected.take(metric);
         }
         collected
@@ -150,8 +160,12 @@ impl Collected {
 }
 
 fn series<'a>(name: &str, attributes: impl Iterator<Item = &'a KeyValue>) -> Series {
+    format!("{name}{{{}}}", joined(attributes))
+}
+
+fn joined<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {
     let mut all: Vec<String> =
         attributes.map(|kv| format!("{}={}", kv.key.as_str(), kv.value)).collect();
     all.sort();
-    format!("{name}{{{}}}", all.join(","))
+    all.join(",")
 }

@@ -1,9 +1,10 @@
 //! What a monitor is built with.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::attributes::{Attributes, Identity};
@@ -18,6 +19,19 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// What the monitor is called, where one process has several: the attribute `tcp.monitor.name`
+    /// of its instrumentation scope. A library that makes a monitor of its own should name it.
+    ///
+    /// [`instrument`](Monitor::instrument) says how monitors are told apart. An empty name is none.
+    ///
+    /// ```
+    /// let monitor = tcpinfo::Monitor::builder().with_name("database").build();
+    /// ```
+    pub fn with_name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.config.name = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
     /// What tells one `tcp.socket.*` series from another. The default is the cookie.
     pub fn with_identity(mut self, identity: Identity) -> Self {
         self.config.identity = identity;
@@ -105,6 +119,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("name", &self.config.name)
             .field("identity", &self.config.identity)
             .field("groups", &self.config.groups)
             .field("sockets", &self.config.sockets)
@@ -117,6 +132,9 @@ pub(super) type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
 
 /// What a monitor was built with.
 pub(crate) struct Config {
+    pub(crate) name: Option<Cow<'static, str>>,
+    /// Which of the monitors with this name it is; given by the first `instrument`.
+    pub(crate) number: OnceLock<u64>,
     pub(super) identity: Identity,
     pub(crate) fields: Box<dyn Fn(&Field) -> bool + Send + Sync>,
     pub(crate) groups: usize,
@@ -131,6 +149,8 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            name: None,
+            number: OnceLock::new(),
             identity: Identity::default(),
             fields: Box::new(|_| true),
             groups: 150,
