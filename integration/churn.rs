@@ -284,7 +284,7 @@ fn histograms_of_groups_that_are_gone_stay_where_the_sdk_cumulates() {
 }
 
 #[test]
-fn histograms_of_the_fifteen_hundred_and_first_group_are_folded_and_lose_no_sample() {
+fn histograms_beyond_their_budget_are_folded_and_lose_no_sample() {
     const AT_A_TIME: i64 = 100;
     let monitor = short_lived_groups(AT_A_TIME as usize);
     let (reader, _provider) = provider(&monitor, Temporality::Cumulative);
@@ -306,7 +306,9 @@ fn histograms_of_the_fifteen_hundred_and_first_group_are_folded_and_lose_no_samp
         let chosen = lives.iter().filter(move |(it, _)| it.contains("overflow") == overflow);
         chosen.map(|(_, count)| *count).collect::<Vec<_>>()
     };
-    assert_eq!(of(false), vec![1; 1_500]);
-    assert_eq!(of(true), [100]);
+    // otlp/sizes.rs says how many these should be; here it is what becomes of the others.
+    let own = of(false);
+    assert!((400..600).contains(&own.len()) && own.iter().all(|count| *count == 1), "{own:?}");
+    assert_eq!(of(true), [1_600 - own.len() as u64]);
     assert_eq!(monitor.snapshot().monitor.folded, 0);
 }

@@ -3,6 +3,7 @@
 mod examples;
 pub(crate) mod points;
 pub(crate) mod receiver;
+mod sizes;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -1,9 +1,11 @@
 //! The histograms: samples of every group, recorded once a collection.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::{KeyValue, Value};
 
 use super::GROUPS;
 use crate::info::{FIELDS, Field, Kind};
@@ -15,15 +17,76 @@ pub(super) struct Histograms {
     queueing_delay: Option<Histogram<f64>>,
     duration: Histogram<f64>,
     sweep_duration: Histogram<f64>,
-    /// Groups with histograms of their own. The SDK forgets none where it cumulates.
-    known: Mutex<HashSet<Attributes>>,
-    /// How many there may be, ever.
-    cap: usize,
+    places: Mutex<Places>,
 }
 
-/// How many groups may have histograms in the life of a program: below the SDK's 2,000 attribute
-/// sets for one instrument, beyond which it loses samples.
+/// Bytes that the histograms of all groups there ever were may take of one push over OTLP.
+///
+/// The SDK never forgets a histogram series where it cumulates, so they are in every later push. A
+/// receiver of gRPC takes 4 MiB by default. 150 live groups with six attributes of 40 characters
+/// have 2.4 MB of other series if each showed every state, and 0.4 MB are left for what a program
+/// exports beside them.
+const BUDGET: usize = 1_310_720;
+/// The number of groups that the budget is for: the default cap. More have as much more.
+const GROUPS_IN_BUDGET: usize = 150;
+/// How many groups may have histograms in any case: below the SDK's 2,000 attribute sets for one
+/// instrument, beyond which it folds by itself.
 const EVER: usize = 1_500;
+
+/// Which groups have histograms of their own.
+struct Places {
+    known: HashSet<Attributes>,
+    cap: usize,
+    /// What is left of the budget.
+    left: usize,
+    /// Of one group: its points without attributes, and how many there are.
+    bytes: usize,
+    points: usize,
+}
+
+impl Places {
+    /// For a cap of live groups and histograms with so many bounds each.
+    fn new(groups: usize, bounds: impl Iterator<Item = usize>) -> Self {
+        let (bytes, points) = bounds.fold((0, 0), |(bytes, points), bounds| {
+            // Two times, count, sum, minimum, maximum; the bounds and one bucket more than these.
+            let numbers = 6 * 9 + 2 * 3 + 8 * (2 * bounds + 1);
+            (bytes + 3 + numbers, points + 1)
+        });
+        let cap = groups.max(EVER);
+        let left = BUDGET / GROUPS_IN_BUDGET * groups.max(GROUPS_IN_BUDGET);
+        Self { known: HashSet::new(), cap, left, bytes, points }
+    }
+
+    /// Whether a group has a place, which it takes with its first sample and keeps for good.
+    fn has(&mut self, group: &Attributes) -> bool {
+        if self.known.contains(group) {
+            return true;
+        }
+        let length = self.bytes + self.points * encoded_len(group);
+        if self.known.len() >= self.cap || self.left < length {
+            return false;
+        }
+        self.left -= length;
+        self.known.insert(group.clone())
+    }
+}
+
+/// How many bytes attributes take in a point over OTLP.
+fn encoded_len(attributes: &Attributes) -> usize {
+    let number = |number: i64| (64 - number.leading_zeros()).div_ceil(7).max(1) as usize;
+    let framed = |length: usize| 1 + number(length as i64) + length;
+    let value = |value: &Value| match value {
+        Value::Bool(_) => 2,
+        Value::I64(integer) => 1 + number(*integer),
+        Value::F64(_) => 9,
+        Value::String(text) => framed(text.as_str().len()),
+        // Nearly: their text has a separator where they have a length.
+        other => framed(other.to_string().len()),
+    };
+    let attribute =
+        |kv: &KeyValue| framed(framed(kv.key.as_str().len()) + framed(value(&kv.value)));
+    attributes.as_slice().iter().map(attribute).sum()
+}
 
 /// Round trips, from a rack to the other side of a sleeping phone.
 const TIMES: [f64; 17] = [
@@ -40,11 +103,15 @@ const LIVES: [f64; 12] =
 
 impl Histograms {
     pub(super) fn new(meter: &Meter, choose: &dyn Fn(&Field) -> bool, groups: usize) -> Self {
-        let build = |name: &str, description, unit, bounds: &[f64]| {
+        let mut bounds_of_each = Vec::new();
+        let mut build = |name: &str, description, unit, bounds: &[f64]| {
+            bounds_of_each.push(bounds.len());
             let builder = meter.f64_histogram(format!("{GROUPS}.{name}"));
             let builder = builder.with_description(description).with_unit(unit);
             builder.with_boundaries(bounds.to_vec()).build()
         };
+        let sweep = "Time to read all watched sockets.";
+        let sweep_duration = build("monitor.sweep.duration", sweep, "s", &TIMES);
         let distributions = FIELDS.iter().filter(|field| field.kind == Kind::Distribution);
         let of_fields = distributions.filter(|field| choose(field)).filter_map(|field| {
             let bounds: &[f64] = match field.unit {
@@ -57,55 +124,41 @@ impl Histograms {
         let of_fields: Vec<_> = of_fields.collect();
         let both = ["rtt", "min_rtt"].map(|name| of_fields.iter().any(|(f, _)| f.name == name));
         let queueing = "Round-trip time above its recent minimum: what queues add.";
+        let queueing_delay =
+            (both == [true, true]).then(|| build("queueing_delay", queueing, "s", &TIMES));
         let duration =
             "Age of connections when they ended, a fair choice where many ended at once.";
-        let sweep = "Time to read all watched sockets.";
-        Self {
-            of_fields,
-            queueing_delay: (both == [true, true])
-                .then(|| build("queueing_delay", queueing, "s", &TIMES)),
-            duration: build("connection.duration", duration, "s", &LIVES),
-            sweep_duration: build("monitor.sweep.duration", sweep, "s", &TIMES),
-            known: Mutex::new(HashSet::new()),
-            cap: groups.max(EVER),
-        }
+        let duration = build("connection.duration", duration, "s", &LIVES);
+        // The first is no group's.
+        let places = Mutex::new(Places::new(groups, bounds_of_each.into_iter().skip(1)));
+        Self { of_fields, queueing_delay, duration, sweep_duration, places }
     }
 
-    /// What a group's samples are recorded under: its own attributes, unless too many groups came
-    /// before it.
+    /// What a group's samples are recorded under: its own attributes, unless those that came before
+    /// it left no place.
     fn place(&self, group: &Attributes) -> Attributes {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(group) {
-            if known.len() >= self.cap {
-                return Attributes::overflow();
-            }
-            known.insert(group.clone());
-        }
-        group.clone()
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.has(group) { group.clone() } else { Attributes::overflow() }
     }
 
     pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<Sample>]) {
         self.sweep_duration.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
         for (group, ended) in snapshot.groups.iter().zip(ended) {
-            if group.samples.is_empty() && ended.is_empty() {
-                continue;
-            }
-            let place = self.place(group.attributes());
-            let attributes = place.as_slice();
+            let place = OnceCell::new();
+            let record = |histogram: &Histogram<f64>, value: Option<f64>| {
+                if let Some(value) = value {
+                    let place = place.get_or_init(|| self.place(group.attributes()));
+                    histogram.record(value, place.as_slice());
+                }
+            };
             for sample in group.samples.iter().chain(ended) {
                 for (field, histogram) in &self.of_fields {
-                    if let Some(value) = sample.get(field) {
-                        histogram.record(value, attributes);
-                    }
+                    record(histogram, sample.get(field));
                 }
-                if let Some((histogram, delay)) =
-                    self.queueing_delay.as_ref().zip(sample.queueing_delay)
-                {
-                    histogram.record(delay, attributes);
+                if let Some(histogram) = &self.queueing_delay {
+                    record(histogram, sample.queueing_delay);
                 }
-                if let Some(duration) = sample.duration {
-                    self.duration.record(duration, attributes);
-                }
+                record(&self.duration, sample.duration);
             }
         }
     }
