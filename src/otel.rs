@@ -47,18 +47,16 @@ impl Monitor {
     /// # Several monitors
     ///
     /// Make one monitor, and groups in it. Where libraries make their own, or a program makes one
-    /// anew, the attributes of the instrumentation scope tell them apart, so that none overwrites
-    /// another's series: `tcp.monitor.name` if the monitor has a
-    /// [name](crate::Builder::with_name), and `tcp.monitor.instance`, a number from 2, if another
-    /// monitor of the process with the same name, or like this one without, was instrumented
-    /// before. A program's only monitor has neither. A monitor keeps its number for all its
-    /// providers, and no later one gets it.
+    /// anew, attributes of the instrumentation scope tell them apart, so that none overwrites
+    /// another's series: `tcp.monitor.name`, if it has a [name](crate::Builder::with_name), and
+    /// `tcp.monitor.instance`, a number from 2, unless it is the first with that name, or without
+    /// one, that the process instrumented. A monitor keeps its number, and no later one gets it.
     ///
-    /// Prometheus shows them as labels `otel_scope_tcp_monitor_name="database"` and
-    /// `otel_scope_tcp_monitor_instance="2"`. An exporter that was told to leave out the labels of
-    /// scopes (`scope_info_enabled(false)`) writes the series of two monitors with equal
-    /// attributes twice, and Prometheus keeps one value of the two: there, give the groups of each
-    /// monitor an attribute of their own, and expect the same of `tcp.monitor.*`.
+    /// Prometheus shows them as labels, `otel_scope_tcp_monitor_instance="2"`. Where the scope is
+    /// left out, equal attributes of two monitors are one series with two values at a time, of
+    /// which one is lost: by an exporter with `scope_info_enabled(false)`, by VictoriaMetrics
+    /// 1.112, and by Prometheus' receiver of OTLP unless `promote_scope_metadata` is set. There,
+    /// give the groups of each monitor an attribute of their own.
     ///
     /// The SDK unregisters nothing. Each monitor that was instrumented and is gone leaves on its
     /// provider the silent callbacks (22 KiB), the tables of the instruments (5 MiB, of which 1 MiB

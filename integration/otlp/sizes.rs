@@ -196,4 +196,9 @@ fn a_higher_cap_has_a_higher_budget() {
     let bytes = bytes(&histograms(&request));
     // No rates, which are an eighth of the points.
     assert!((BUDGET * 3 / 2..BUDGET * 2).contains(&bytes), "{bytes}");
+
+    let monitor = Monitor::builder().with_max_groups(usize::MAX).build();
+    let (reader, provider) = Reader::with_provider();
+    monitor.instrument(&provider);
+    assert_eq!(reader.collected().counter("tcp.monitor.folded{}"), 0.0);
 }

@@ -53,7 +53,7 @@ impl Places {
             (bytes + 3 + numbers, points + 1)
         });
         let cap = groups.max(EVER);
-        let left = BUDGET / GROUPS_IN_BUDGET * groups.max(GROUPS_IN_BUDGET);
+        let left = (BUDGET / GROUPS_IN_BUDGET).saturating_mul(groups.max(GROUPS_IN_BUDGET));
         Self { known: HashSet::new(), cap, left, bytes, points }
     }
 
