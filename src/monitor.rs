@@ -10,6 +10,8 @@ mod failures;
 mod handles;
 mod labels;
 mod ledger;
+mod owner;
+mod phase;
 mod registrations;
 mod sample;
 mod set;
@@ -43,6 +45,7 @@ pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapsho
 pub use self::watched::{Probe, Watched};
 pub use self::worst::Worst;
 
+use self::failures::Failed;
 use self::set::{Family, Membership, Place};
 use self::slots::lock;
 
@@ -95,10 +98,12 @@ impl Monitor {
     /// `otel.metric.overflow=true`.
     ///
     /// Histograms are the SDK's own, which forgets none: a cumulative exporter goes on to show
-    /// those of every group there ever was. After 1,500 groups the samples of further ones are
-    /// under `otel.metric.overflow=true`.
+    /// those of every group there ever was. They share 1.25 MiB of a push, some 400 groups of two
+    /// attributes; the samples of later groups are under `otel.metric.overflow=true`: see
+    /// [`max_groups`](Builder::with_max_groups). What cannot be exported of the attributes is
+    /// renamed, and told to [`on_error`](Builder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
-        let attributes = Attributes::new(attributes);
+        let attributes = self.checked(attributes);
         let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);
         let (membership, folded) = match place {
             Place::Own(membership) => (membership, false),
@@ -125,7 +130,7 @@ impl Monitor {
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
-        let attributes = Attributes::new(attributes);
+        let attributes = self.checked(attributes);
         let watch = self.shared.watch_alone(fd, !needs_drop::<S>(), attributes);
         Watched::new(&self.shared, fd, watch, socket)
     }
@@ -138,6 +143,15 @@ impl Monitor {
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<&'s S> {
         self.watch(socket, attributes)
+    }
+
+    /// The attributes as they can be exported; the program is told what was changed of them.
+    fn checked(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Attributes {
+        let (attributes, problems) = Attributes::checked(attributes);
+        for problem in problems {
+            self.shared.failures.put(Failed::new(attributes.clone(), problem.into()));
+        }
+        attributes
     }
 
     /// Reads every watched socket now and says what that gave.

@@ -77,6 +77,7 @@ impl Monitor {
         for (index, metric) in metrics.into_iter().enumerate() {
             metric.create(&meter, index, &registration);
         }
+        self.shared.failures.tell();
     }
 }
 

@@ -9,7 +9,7 @@ use tcpinfo::{Monitor, Watched};
 use super::{connected, send};
 use crate::reader::Reader;
 
-fn named(name: &str) -> Monitor {
+fn named(name: &'static str) -> Monitor {
     Monitor::builder().with_name(name).build()
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Collector {
     /// Sums of differences, or the latest totals, by monitor.
     sums: [BTreeMap<String, f64>; 2],
     /// For series of sockets in the last export, by monitor and connection: what was exported so
-    /// far, and what the account then said.
-    own: [BTreeMap<usize, (u64, u64)>; 2],
+    /// far, what the account then said, and in which of its lives.
+    own: [BTreeMap<usize, (u64, u64, usize)>; 2],
     worst: BTreeMap<String, f64>,
 }
 
@@ -69,7 +69,10 @@ impl World<'_> {
         }
         let expected = self.books[number].own();
         let expected: BTreeMap<_, _> = expected
-            .map(|(number, account)| (self.connections[number].cookie.clone(), account.total))
+            .map(|(number, account)| {
+                let own = account.total - account.past;
+                (self.connections[number].cookie.clone(), own)
+            })
             .collect();
         assert_eq!(own, expected, "sockets of the {} snapshot", NAMES[number]);
     }
@@ -129,12 +132,16 @@ impl World<'_> {
         };
         let last = mem::take(&mut collector.own[number]);
         for (connection, account) in books.own() {
-            let (exported, counted) = last.get(&connection).copied().unwrap_or((0, account.before));
+            let last = last.get(&connection).copied();
+            let (exported, counted, life) = last.unwrap_or((0, account.before, account.lives));
+            // What it did in a life between, this reader did not see.
+            let counted = if life == account.lives { counted } else { account.before };
             let more = account.total - counted;
             let expected = if delta { more } else { exported + more };
             let labels = format!("{{{}}}", self.connections[connection].cookie);
             assert_eq!(sent(&labels), Some(expected as f64), "{who}: connection {connection}");
-            collector.own[number].insert(connection, (exported + more, account.total));
+            let told = (exported + more, account.total, account.lives);
+            collector.own[number].insert(connection, told);
         }
         let own = now.counters.keys().filter(|it| it.starts_with("tcp.socket.sent{tcp."));
         assert_eq!(own.count(), books.own().count(), "{who}: series of sockets");

@@ -40,6 +40,10 @@ pub(super) struct Account {
     pub(super) before: u64,
     opened: bool,
     ended: bool,
+    /// How often it was watched again after it had ended, and what was counted before the last
+    /// time: the monitor knows such a one by its cookie alone.
+    pub(super) lives: usize,
+    pub(super) past: u64,
 }
 
 /// One monitor's accounts.
@@ -69,6 +73,10 @@ impl Books {
         let known = self.accounts.get_mut(&(connection, is_group(family)));
         if let Some(account) = known {
             if account.handles.is_empty() {
+                if account.ended {
+                    account.lives += 1;
+                    account.past = account.total;
+                }
                 account.place = place;
                 account.before = account.total;
                 // What it did while nobody watched is nobody's.
@@ -88,6 +96,8 @@ impl Books {
             before: 0,
             opened: false,
             ended: false,
+            lives: 0,
+            past: 0,
         };
         self.accounts.insert((connection, is_group(family)), account);
     }
@@ -107,6 +117,14 @@ impl Books {
         account.last = number;
     }
 
+    /// A handle is gone, and was not given back: with the last one's descriptor the connection
+    /// ends.
+    pub(super) fn release(&mut self, connection: usize, family: Family, world: &impl Sockets) {
+        let account = self.accounts.get_mut(&(connection, is_group(family))).expect("watched");
+        let is_open = |number: &RawFd| world.is_open(connection, *number);
+        end(account, is_open, &mut self.groups);
+    }
+
     pub(super) fn sweep(&mut self, world: &impl Sockets) {
         for ((connection, _), account) in &mut self.accounts {
             let is_open = |number: &RawFd| world.is_open(*connection, *number);
@@ -117,12 +135,7 @@ impl Books {
             let gone = account.handles.iter().find(|number| !is_open(number));
             account.last = gone.copied().unwrap_or(account.last);
             account.handles.retain(is_open);
-            if account.handles.is_empty() && !is_open(&account.last) && !account.ended {
-                account.ended = true;
-                if let Some(group) = account.first {
-                    self.groups[group].closed += 1;
-                }
-            }
+            end(account, is_open, &mut self.groups);
         }
     }
 
@@ -137,6 +150,16 @@ impl Books {
     pub(super) fn group_of(&self, connection: usize) -> Option<usize> {
         let account = self.accounts.get(&(connection, true))?;
         account.place.filter(|_| !account.handles.is_empty())
+    }
+}
+
+/// Ends a connection that nobody watches, if its last descriptor is closed.
+fn end(account: &mut Account, is_open: impl Fn(&RawFd) -> bool, groups: &mut [Totals]) {
+    if account.handles.is_empty() && !is_open(&account.last) && !account.ended {
+        account.ended = true;
+        if let Some(group) = account.first {
+            groups[group].closed += 1;
+        }
     }
 }
 

@@ -323,6 +323,8 @@ impl<'c> World<'c> {
                         world.descriptors.close(descriptor);
                     }
                     drop(held);
+                    let facts = Facts(&world.connections, &world.descriptors);
+                    world.books[monitor].release(connection, family, &facts);
                 }
             }
         });

@@ -229,6 +229,11 @@ impl Identity {
         }
     }
 
+    /// Whether the other side is part of it.
+    pub(crate) fn names_peers(self) -> bool {
+        matches!(self, Self::Addresses(_))
+    }
+
     /// The same with the cookie in any case.
     pub(crate) fn always(self, fd: RawFd, cookie: u64, state: State) -> Option<Vec<KeyValue>> {
         let identity = if self == Self::None { Self::Cookie } else { self };

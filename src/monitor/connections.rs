@@ -32,9 +32,18 @@ pub(crate) struct Connections {
 
 #[derive(Default)]
 struct Shard {
-    slots: HashMap<u64, usize, BuildHasherDefault<CookieHasher>>,
-    /// Each cookie has one place. The kernel counts cookies up, so they go around it in turn.
+    places: HashMap<u64, Place, BuildHasherDefault<CookieHasher>>,
+    /// Cookies of the last that ended, in a ring.
     ended: Vec<u64>,
+    next: usize,
+}
+
+/// Where a connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Slot(usize),
+    /// Nowhere any more, remembered at this place of the ring.
+    Ended(usize),
 }
 
 /// Open connections that nobody watches, by when they were given back.
@@ -73,24 +82,41 @@ impl Connections {
     /// it did. `insert` learns whether the connection is one that ended before.
     pub(crate) fn slot(&self, cookie: u64, insert: impl FnOnce(bool) -> usize) -> (usize, bool) {
         let mut shard = lock(self.shard(cookie));
-        let Shard { slots, ended } = &mut *shard;
-        match slots.entry(cookie) {
-            Entry::Occupied(slot) => (*slot.get(), false),
+        let slot = match shard.places.entry(cookie) {
+            Entry::Occupied(mut place) => match *place.get() {
+                Place::Slot(slot) => return (slot, false),
+                Place::Ended(_) => {
+                    let slot = insert(true);
+                    place.insert(Place::Slot(slot));
+                    slot
+                }
+            },
             Entry::Vacant(vacant) => {
-                let slot = insert(ended.get(place(cookie)) == Some(&cookie));
-                (*vacant.insert(slot), true)
+                let slot = insert(false);
+                vacant.insert(Place::Slot(slot));
+                slot
             }
-        }
+        };
+        (slot, true)
     }
 
     /// The connection has left its slot.
     pub(crate) fn end(&self, cookie: u64) {
         let mut shard = lock(self.shard(cookie));
-        shard.slots.remove(&cookie);
-        if shard.ended.is_empty() {
-            shard.ended = vec![0; ENDED / SHARDS];
+        let Shard { places, ended, next } = &mut *shard;
+        let place = Place::Ended(*next);
+        places.insert(cookie, place);
+        match ended.get_mut(*next) {
+            None => ended.push(cookie),
+            Some(last) => {
+                let last = std::mem::replace(last, cookie);
+                // Unless it was watched again, or ended again, since.
+                if last != cookie && places.get(&last) == Some(&place) {
+                    places.remove(&last);
+                }
+            }
         }
-        shard.ended[place(cookie)] = cookie;
+        *next = (*next + 1) % (ENDED / SHARDS);
     }
 
     /// Remembers a connection that was given back, and says under which stamp. Returns with it
@@ -126,11 +152,6 @@ impl Connections {
     pub(crate) fn given_back(&self) -> usize {
         lock(&self.given_back).connections.len()
     }
-}
-
-/// The place of a cookie in its shard's memory of ended ones.
-fn place(cookie: u64) -> usize {
-    (cookie / SHARDS as u64) as usize % (ENDED / SHARDS)
 }
 
 /// Cookies are counted up by the kernel: nobody chooses them, and a multiplication spreads them.
@@ -182,8 +203,8 @@ mod tests {
             });
             known
         };
-        assert_eq!((1..=10_000).filter(|cookie| known(*cookie)).count(), ENDED);
-        assert!(known(10_001 - ENDED as u64) || !known(10_000 - ENDED as u64));
+        let known: Vec<u64> = (1..=10_000).filter(|cookie| known(*cookie)).collect();
+        assert_eq!(known, (10_001 - ENDED as u64..=10_000).collect::<Vec<_>>());
     }
 
     #[test]

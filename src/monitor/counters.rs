@@ -107,18 +107,6 @@ const HALVES: Totals = {
     halves
 };
 
-/// The same, without the counters that a healthy connection or a disconnect can move so far.
-const SUSPICIOUS_HALVES: Totals = {
-    let (mut halves, mut rank) = (HALVES, 0);
-    while rank < COUNTERS {
-        if !matches!(HABITS[rank], Habit::Witness | Habit::Paced | Habit::Event) {
-            halves[rank] = 0;
-        }
-        rank += 1;
-    }
-    halves
-};
-
 /// The least range of the kernel's clocks in microseconds: 32 bits of ticks, of which a second has
 /// 1,000 at most. `busy_time` is the sum of three clocks and falls when one of them wraps.
 const CLOCK_RANGE: u64 = 1_000 << 32;
@@ -158,13 +146,6 @@ impl Counters {
     #[inline]
     pub(crate) fn differs(&self, raw: &RawCounters) -> bool {
         self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
-    }
-
-    /// Whether some counter stepped by half its range or more: this may be another connection, or
-    /// another socket.
-    #[inline]
-    pub(crate) fn goes_back(&self, raw: &RawCounters) -> bool {
-        self.steps(raw, &SUSPICIOUS_HALVES).1
     }
 
     /// Takes in what the kernel says now.

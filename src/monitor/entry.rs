@@ -17,16 +17,18 @@
 //! count: the first reading of the next watch is its base.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::asker::{Asker, Failure};
-use super::attributes::Attributes;
 use super::connections::Returned;
 use super::counters::{Counters, Increments, RawCounters, Totals};
 use super::handles::{Handle, Handles};
 use super::labels::Labels;
+use super::owner::Owner;
+use super::phase::Phase;
 use super::registrations::Registrations;
 use super::sample::Sample;
 use super::set::{Family, Membership};
@@ -65,39 +67,14 @@ struct Rare {
     /// Its attributes as one of the worst of its group.
     shown: Option<Arc<Labels>>,
     given_back: Option<GivenBack>,
+    /// The other side, where that is part of what tells its series from others.
+    peer: Option<SocketAddr>,
 }
 
 struct GivenBack {
     stamp: u64,
     connection: Returned,
     age: Duration,
-}
-
-/// Who reports a connection.
-pub(crate) enum Owner {
-    /// A set, together with others.
-    Set(Membership),
-    /// A series of its own, once its identity is known.
-    Own(Attributes, Option<Arc<Labels>>),
-    /// Nobody watches it.
-    Nobody,
-}
-
-/// What the last reading said.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// There was none.
-    Unread,
-    /// There was none since it is watched again.
-    Resumed,
-    /// Closed, and never connected since it was made or disconnected.
-    Blank,
-    Connected,
-    /// Closed, after a connection or the attempt of one.
-    Over,
-    Listening,
-    /// The descriptor is no TCP socket.
-    Foreign,
 }
 
 /// What was counted of its coming and going.
@@ -126,17 +103,6 @@ pub(crate) struct Reading<'r> {
     pub(crate) counters_present: u64,
     /// Whether this is the first that was seen of a connection.
     pub(crate) opened: bool,
-}
-
-impl Phase {
-    fn of(reply: &Reply<'_>) -> Self {
-        match reply.state() {
-            State::Listen => Self::Listening,
-            _ if reply.is_blank() => Self::Blank,
-            State::Close => Self::Over,
-            _ => Self::Connected,
-        }
-    }
 }
 
 impl Entry {
@@ -183,22 +149,6 @@ impl Entry {
         self.rare.get_or_insert_default()
     }
 
-    pub(crate) fn family(&self) -> Family {
-        match &self.owner {
-            Owner::Set(membership) => membership.set().family,
-            Owner::Own(..) | Owner::Nobody => Family::Socket,
-        }
-    }
-
-    pub(crate) fn attributes(&self) -> Attributes {
-        match &self.owner {
-            Owner::Set(membership) => membership.set().labels.plain.clone(),
-            Owner::Own(_, Some(labels)) => labels.plain.clone(),
-            Owner::Own(attributes, None) => attributes.clone(),
-            Owner::Nobody => Attributes::new([]),
-        }
-    }
-
     /// Watched again, after nobody did. Returns the stamp it was given back under.
     pub(crate) fn resume(&mut self, handle: Handle, owner: Owner) -> Option<u64> {
         let last = std::mem::replace(&mut self.owner, owner);
@@ -228,7 +178,7 @@ impl Entry {
     pub(crate) fn give_back(&mut self, stamp: u64, connection: Returned) {
         let age = self.since.elapsed();
         self.rare().given_back = Some(GivenBack { stamp, connection, age });
-        if self.family() == Family::Socket {
+        if self.owner.family() == Family::Socket {
             self.owner = Owner::Nobody;
         }
     }
@@ -250,7 +200,13 @@ impl Entry {
     ) -> Result<Reading<'r>, Failure> {
         let reply = match asker.ask(handle.fd, room) {
             Ok(reply) => reply,
-            Err(error) if read::is_gone(&error) => return Err(self.give_up(error)),
+            Err(error) if read::is_gone(&error) => {
+                let unread = matches!(self.phase, Phase::Unread | Phase::Resumed);
+                if unread && (self.cookie.is_none() || self.is_behind(handle)) {
+                    self.phase = Phase::Foreign;
+                }
+                return Err(Failure::Final(error));
+            }
             Err(error) => return Err(Failure::Passing(error)),
         };
         let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
@@ -264,7 +220,7 @@ impl Entry {
         };
         // Verified after reading: if the cookie still matches, the reply came from this socket.
         if check && !self.is_behind(handle) {
-            return Err(self.give_up(io::Error::other(read::WrongSocket)));
+            return Err(Failure::Final(io::Error::other(read::WrongSocket)));
         }
         Ok(self.take_in(asker, handle.fd, reply, &raw))
     }
@@ -302,8 +258,8 @@ impl Entry {
             _ => {}
         }
         self.phase = next;
-        if self.has_names() && self.counters.goes_back(raw) {
-            self.forget_names();
+        if asker.identity.names_peers() && self.has_names() {
+            self.follow_peer(fd);
         }
         let increments = self.counters.advance(raw);
         let connection = matches!(next, Phase::Connected | Phase::Over);
@@ -323,6 +279,16 @@ impl Entry {
         shown || matches!(self.owner, Owner::Own(_, Some(_)))
     }
 
+    /// After a disconnect that nobody saw, the other side is another.
+    fn follow_peer(&mut self, fd: RawFd) {
+        let peer = read::peer_of(fd);
+        let known = self.rare.as_ref().and_then(|rare| rare.peer);
+        if peer.is_some() && peer != known {
+            self.forget_names();
+            self.rare().peer = peer;
+        }
+    }
+
     /// Addresses can be part of what tells its series from others.
     fn forget_names(&mut self) {
         if let Owner::Own(_, labels) = &mut self.owner {
@@ -331,13 +297,6 @@ impl Entry {
         if let Some(rare) = &mut self.rare {
             rare.shown = None;
         }
-    }
-
-    fn give_up(&mut self, error: io::Error) -> Failure {
-        if self.phase == Phase::Unread {
-            self.phase = Phase::Foreign;
-        }
-        Failure::Final(error)
     }
 
     /// What it counted so far, and its levels in a reply.
@@ -378,7 +337,7 @@ impl Entry {
             let added = &reading.increments.added;
             let opened = u64::from(reading.opened);
             lock(&membership.set().ledger).add(added, reading.counters_present, opened);
-            if self.family() == Family::Group && !registrations.is_empty() {
+            if self.owner.family() == Family::Group && !registrations.is_empty() {
                 let last = Sample::live(&reading.reply);
                 self.last = Some(Box::new(last));
             }
@@ -414,9 +373,10 @@ impl Entry {
             // Never connected, or never read: whatever it was, it came and went.
             (Standing::Unseen, _) => ledger.pass(),
         }
-        if let Some(last) = &self.last {
+        if !registrations.is_empty() {
             let given_back = rare.and_then(|rare| rare.given_back.as_ref());
             let age = given_back.map_or_else(|| self.since.elapsed(), |it| it.age);
+            let last = self.last.as_ref().map_or(Sample::NOTHING, |last| **last);
             registrations.offer(&mut ledger, last.at_the_end(age));
         }
     }

@@ -56,6 +56,10 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Of a connection whose last reading is missing.
+    pub(crate) const NOTHING: Self =
+        Self { values: [None; DISTRIBUTIONS], queueing_delay: None, duration: None };
+
     /// Of a reply, of which nothing else is decoded: a whole `TcpInfo` takes 100 ns.
     pub(crate) fn live(reply: &Reply<'_>) -> Self {
         let mut raw = Raw::<DISTRIBUTIONS>::of::<{ Kind::Distribution as u8 }>(reply);
@@ -156,12 +160,10 @@ mod tests {
         for _ in 0..2_000 {
             let mut reservoir = Reservoir::default();
             let mut held = [usize::MAX; 10];
-            let blank =
-                Sample { values: [None; DISTRIBUTIONS], queueing_delay: None, duration: None };
             for candidate in 0..100 {
                 if let Some(place) = reservoir.choose(10, &mut dice) {
                     held[place] = candidate;
-                    reservoir.put(place, blank);
+                    reservoir.put(place, Sample::NOTHING);
                 }
             }
             assert_eq!(reservoir.take().len(), 10);

@@ -28,9 +28,10 @@ use super::asker::Asker;
 use super::attributes::{Attributes, Identity};
 use super::builder::Config;
 use super::connections::{Connections, Returned};
-use super::entry::{Entry, Owner};
+use super::entry::Entry;
 use super::failures::{Failed, Failures, panicked};
 use super::handles::Handle;
+use super::owner::Owner;
 use super::registrations::Registrations;
 use super::set::{Caps, Family, Membership, Place, Sets};
 use super::slots::{Slots, lock};
@@ -231,7 +232,7 @@ impl Shared {
             let last = AssertUnwindSafe(|| entry.finish(asker, registrations, handle));
             let last = catch_unwind(last).unwrap_or_else(|_| Err(panicked()));
             self.withdraw(entry, ticket.serial);
-            Some(last.map_err(|error| Failed::new(entry.attributes(), error)))
+            Some(last.map_err(|error| Failed::new(entry.owner.attributes(), error)))
         });
         match finished {
             Some(Ok(())) => true,
@@ -270,7 +271,7 @@ impl Shared {
             let Some(returned) = returned.filter(|it| is_open || it.is_open()) else {
                 return self.end(slot);
             };
-            family = entry.family();
+            family = entry.owner.family();
             let (stamp, others) = self.connections(family).give_back(returned);
             entry.give_back(stamp, returned);
             forgotten = others;
@@ -282,7 +283,7 @@ impl Shared {
         for (stamp, returned) in forgotten {
             let ended = self.slots.with(returned.slot, |slot| {
                 let entry = slot.as_ref()?;
-                let given_back = entry.family() == family && entry.given_back()?.0 == stamp;
+                let given_back = entry.owner.family() == family && entry.given_back()?.0 == stamp;
                 given_back.then(|| self.end(slot)).flatten()
             });
             if let Some(ended) = ended {
@@ -295,7 +296,7 @@ impl Shared {
     pub(crate) fn end(&self, slot: &mut Option<Entry>) -> Option<Ended> {
         let entry = slot.as_ref()?;
         let ended = Ended {
-            family: entry.family(),
+            family: entry.owner.family(),
             cookie: entry.cookie.filter(|_| !entry.is_apart()),
             given_back: entry.given_back().map(|(stamp, _)| stamp),
         };

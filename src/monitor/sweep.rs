@@ -13,10 +13,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use super::asker::Failure;
-use super::entry::{Entry, Owner, Verify};
+use super::entry::{Entry, Verify};
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::ledger::Audience;
+use super::owner::Owner;
 use super::sample::{Dice, Sample};
 use super::set::{Family, Membership, Set};
 use super::shared::{Ended, Shared};
@@ -86,7 +87,7 @@ impl Shared {
                 let visited = catch_unwind(AssertUnwindSafe(|| pass.visit(number, slot)));
                 visited.unwrap_or_else(|_| {
                     let entry = slot.as_ref()?;
-                    self.failures.note(Failed::new(entry.attributes(), panicked()));
+                    self.failures.note(Failed::new(entry.owner.attributes(), panicked()));
                     pass.show_last(entry);
                     None
                 })
@@ -132,12 +133,12 @@ impl Pass<'_> {
             match self.read(entry, handle, verify) {
                 Ok(()) => return None,
                 Err(Failure::Passing(error)) => {
-                    self.shared.failures.note(Failed::new(entry.attributes(), error));
+                    self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
                     self.show_last(entry);
                     return None;
                 }
                 Err(Failure::Final(error)) => {
-                    self.shared.failures.note(Failed::new(entry.attributes(), error));
+                    self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
                 }
             }
             // This handle's descriptor is no more what it was. Another handle may know better.

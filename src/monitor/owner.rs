@@ -1,0 +1,36 @@
+//! Who reports a connection: a set, or a series of its own.
+
+use std::sync::Arc;
+
+use super::attributes::Attributes;
+use super::labels::Labels;
+use super::set::{Family, Membership};
+
+/// Who reports a connection.
+pub(crate) enum Owner {
+    /// A set, together with others.
+    Set(Membership),
+    /// A series of its own, once its identity is known.
+    Own(Attributes, Option<Arc<Labels>>),
+    /// Nobody watches it.
+    Nobody,
+}
+
+impl Owner {
+    pub(crate) fn family(&self) -> Family {
+        match self {
+            Self::Set(membership) => membership.set().family,
+            Self::Own(..) | Self::Nobody => Family::Socket,
+        }
+    }
+
+    /// The attributes as far as they are known.
+    pub(crate) fn attributes(&self) -> Attributes {
+        match self {
+            Self::Set(membership) => membership.set().labels.plain.clone(),
+            Self::Own(_, Some(labels)) => labels.plain.clone(),
+            Self::Own(attributes, None) => attributes.clone(),
+            Self::Nobody => Attributes::new([]),
+        }
+    }
+}
