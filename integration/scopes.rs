@@ -81,24 +81,32 @@ fn a_monitor_made_anew_begins_anew() {
             drop((watched, monitor));
             seen.extend((0..silences).map(|_| reader.collected_by_scope()));
         }
-        let mut totals: BTreeMap<(String, String), f64> = BTreeMap::new();
-        for (scope, collected) in seen.into_iter().flatten() {
-            for (series, value) in collected.counters {
-                assert!((0.0..1e9).contains(&value), "{series} by {value}");
-                let total = totals.entry((scope.clone(), series.clone())).or_default();
-                match temporality {
-                    Temporality::Delta => *total += value,
-                    _ => {
-                        assert!(*total <= value, "{series} fell from {total} to {value}");
-                        *total = value;
+        let mut last: BTreeMap<(String, String), f64> = BTreeMap::new();
+        let (mut sent, mut scopes) = (0.0, BTreeSet::new());
+        for export in seen {
+            let mut now = BTreeMap::new();
+            for (scope, collected) in export {
+                for (series, value) in collected.counters {
+                    assert!((0.0..1e9).contains(&value), "{series} by {value}");
+                    let name = (scope.clone(), series.clone());
+                    let before = match temporality {
+                        Temporality::Delta => 0.0,
+                        // A series that was not there begins at zero.
+                        _ => last.get(&name).copied().unwrap_or_default(),
+                    };
+                    assert!(before <= value, "{series} fell from {before} to {value}");
+                    if series == SENT {
+                        sent += value - before;
+                        scopes.insert(scope.clone());
                     }
+                    now.insert(name, value);
                 }
             }
+            last = now;
         }
-        let sent = totals.into_iter().filter(|((_, series), _)| series == SENT);
-        let mut sent: Vec<f64> = sent.map(|(_, total)| total).collect();
-        sent.sort_by(f64::total_cmp);
-        assert_eq!(sent, [10.0, 20.0, 300.0, 1_000.0], "{temporality:?}");
+        assert_eq!(sent, 1_330.0, "{temporality:?}");
+        // Those that everybody had missed are used again.
+        assert!(scopes.len() < 4, "{scopes:?}");
     }
 }
 
@@ -118,13 +126,25 @@ fn names_tell_monitors_apart_and_numbers_those_of_one_name() {
     let numbered = |number: u64| format!("tcp.monitor.instance={number},{name}");
     assert_eq!(scopes(), [numbered(2), name.clone(), other.clone()]);
 
-    // A number is the monitor's for all its providers, and nobody's after it.
+    // A number is the monitor's for all its providers, and nobody's until they have missed it.
     second.instrument(&provider);
     assert_eq!(scopes(), [numbered(2), name.clone(), other.clone()]);
     drop((one, second));
     let _third = instrumented(named("scopes one"));
     // Their histograms of sweeps stay with the SDK.
-    assert_eq!(scopes(), [numbered(2), numbered(3), name, other]);
+    assert_eq!(scopes(), [numbered(2), numbered(3), name.clone(), other.clone()]);
+    let (other_reader, other_provider) = Reader::with_provider();
+    let fourth = instrumented(named("scopes one"));
+    fourth.instrument(&other_provider);
+    let scopes_there: Vec<String> = other_reader.collected_by_scope().into_keys().collect();
+    assert_eq!(scopes_there.join(" "), name);
+    // Only one of its two providers has collected without it.
+    drop(fourth);
+    assert_eq!(scopes(), [numbered(2), numbered(3), name.clone(), other]);
+    let fifth = instrumented(named("scopes one"));
+    fifth.instrument(&other_provider);
+    let scopes_there: BTreeSet<String> = other_reader.collected_by_scope().into_keys().collect();
+    assert!(scopes_there.contains(&numbered(2)), "{scopes_there:?}");
 }
 
 #[test]
@@ -233,8 +253,20 @@ fn a_process_of_many_monitors() {
     assert_eq!(collect().0, [""]);
     assert!(heap < 10_000 && ram < 2_500 && time < Duration::from_millis(1));
 
+    // One after the other, each missed by a collection.
+    let (alone, heap, ram) = (fastest(), crate::allocations::live(), resident());
+    for _ in 0..number {
+        Monitor::new().instrument(&provider);
+        assert_eq!(collect().0, [""]);
+    }
+    let time = fastest().saturating_sub(alone) / number;
+    let heap = (crate::allocations::live() - heap) / 1_024 / number as usize;
+    let ram = resident().saturating_sub(ram) / number as usize;
+    println!("one by one: each leaves {heap} KiB, {ram} in RAM, {time:?} a collection");
+    assert!(heap < 100 && ram < 100 && time < Duration::from_micros(100));
+
     let last = Monitor::new();
     last.instrument(&provider);
-    assert_eq!(collect().0, ["".to_owned(), format!("tcp.monitor.instance={}", number + 2)]);
+    assert_eq!(collect().0, ["", "tcp.monitor.instance=2"]);
     drop(first);
 }

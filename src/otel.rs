@@ -6,6 +6,7 @@ mod scope;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
 use self::histograms::Histograms;
-use self::scope::scope;
+use self::scope::{Silence, scope};
 use crate::info::{FIELDS, Field, Kind, Value};
 use crate::monitor::{Monitor, Shared, Snapshot};
 
@@ -44,26 +45,11 @@ impl Monitor {
     /// [`on_error`](crate::Builder::on_error) not during a collection: by the next watch, snapshot
     /// or drop of a watched socket.
     ///
-    /// # Several monitors
-    ///
-    /// Make one monitor, and groups in it. Where libraries make their own, or a program makes one
-    /// anew, attributes of the instrumentation scope tell them apart, so that none overwrites
-    /// another's series: `tcp.monitor.name`, if it has a [name](crate::Builder::with_name), and
-    /// `tcp.monitor.instance`, a number from 2, unless it is the first with that name, or without
-    /// one, that the process instrumented. A monitor keeps its number, and no later one gets it.
-    ///
-    /// Prometheus shows them as labels, `otel_scope_tcp_monitor_instance="2"`. Where the scope is
-    /// left out, equal attributes of two monitors are one series with two values at a time, of
-    /// which one is lost: by an exporter with `scope_info_enabled(false)`, by VictoriaMetrics
-    /// 1.112, and by Prometheus' receiver of OTLP unless `promote_scope_metadata` is set. There,
-    /// give the groups of each monitor an attribute of their own.
-    ///
-    /// The SDK unregisters nothing. Each monitor that was instrumented and is gone leaves on its
-    /// provider the silent callbacks (22 KiB), the tables of the instruments (5 MiB, of which 1 MiB
-    /// is in RAM) and the histograms, and makes each collection 15 to 40 us longer. So never make a
-    /// monitor for each connection.
+    /// Several monitors on one provider are told apart: see
+    /// [`with_name`](crate::Builder::with_name).
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
-        let meter = provider.meter_with_scope(scope(&self.shared.config));
+        let (config, silence) = (&self.shared.config, Silence::default());
+        let meter = provider.meter_with_scope(scope(&config.life, &config.name, &silence));
         let choose = &self.shared.config.fields;
         let metrics = metrics(choose);
         let registration = Arc::new(Registration {
@@ -73,6 +59,7 @@ impl Monitor {
             cycles: Mutex::new(HashMap::new()),
             histograms: Histograms::new(&meter, choose, self.shared.config.groups),
             errors: Mutex::new(BTreeMap::new()),
+            silence,
         });
         for (index, metric) in metrics.into_iter().enumerate() {
             metric.create(&meter, index, &registration);
@@ -251,6 +238,8 @@ struct Registration {
     histograms: Histograms,
     /// Attributes of the errors met so far, each built once.
     errors: Mutex<BTreeMap<&'static str, [KeyValue; 1]>>,
+    /// Whether it has been asked since the monitor is gone.
+    silence: Silence,
 }
 
 /// One collection under way on one thread.
@@ -279,7 +268,10 @@ impl Registration {
     /// instruments of one collection in order: an index that does not increase means that a new one
     /// began.
     fn snapshot(&self, index: usize) -> Option<Arc<Snapshot>> {
-        let shared = self.shared.upgrade()?;
+        let Some(shared) = self.shared.upgrade() else {
+            self.silence.store(true, Ordering::Release);
+            return None;
+        };
         let thread = thread::current().id();
         let current = {
             let mut cycles = self.cycles.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::{InstrumentationScope, KeyValue};
-
-use crate::monitor::Config;
 
 /// Name of the instrumentation scope.
 const SCOPE: &str = env!("CARGO_PKG_NAME");
@@ -14,18 +13,55 @@ const SCOPE: &str = env!("CARGO_PKG_NAME");
 const MONITOR_NAME: &str = "tcp.monitor.name";
 const MONITOR_INSTANCE: &str = "tcp.monitor.instance";
 
-/// The scope of a monitor's instruments: no other monitor of this process has an equal one.
-pub(super) fn scope(config: &Config) -> InstrumentationScope {
-    /// How many monitors of each name there were so far.
-    static MONITORS: Mutex<BTreeMap<Option<Cow<'static, str>>, u64>> = Mutex::new(BTreeMap::new());
-    let number = *config.number.get_or_init(|| {
-        let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = monitors.entry(config.name.clone()).or_insert(0);
-        *number += 1;
-        *number
-    });
-    let name = config.name.clone().map(|name| KeyValue::new(MONITOR_NAME, name));
-    let number = i64::try_from(number).ok().filter(|number| *number > 1);
+/// A monitor's name.
+type Name = Option<Cow<'static, str>>;
+
+/// Whether a provider has collected since the monitor of its callbacks is gone.
+pub(super) type Silence = Arc<AtomicBool>;
+
+/// One number among the monitors of one name, and who has it.
+#[derive(Default)]
+struct Instance {
+    /// Gone with the monitor.
+    monitor: Weak<()>,
+    /// Gone with the provider.
+    providers: Vec<Weak<AtomicBool>>,
+}
+
+impl Instance {
+    /// Whether every provider that reported the monitor has missed it once. Only then can another
+    /// one begin at zero under the same scope.
+    fn is_free(&self) -> bool {
+        let missed = |provider: &Weak<AtomicBool>| {
+            provider.upgrade().is_none_or(|silence| silence.load(Ordering::Acquire))
+        };
+        self.monitor.strong_count() == 0 && self.providers.iter().all(missed)
+    }
+}
+
+/// The scope of a monitor's instruments on one more provider: no other monitor that is reported has
+/// an equal one. The monitor is told from others by `monitor`, which lives as long as it does.
+pub(super) fn scope(monitor: &Arc<()>, name: &Name, silence: &Silence) -> InstrumentationScope {
+    static INSTANCES: Mutex<BTreeMap<Name, Vec<Instance>>> = Mutex::new(BTreeMap::new());
+    let index = {
+        let mut all = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = all.entry(name.clone()).or_default();
+        let own = Arc::downgrade(monitor);
+        let index = all.iter().position(|instance| instance.monitor.ptr_eq(&own));
+        let index = index.or_else(|| {
+            let free = all.iter().position(Instance::is_free)?;
+            all[free] = Instance { monitor: own.clone(), providers: Vec::new() };
+            Some(free)
+        });
+        let index = index.unwrap_or_else(|| {
+            all.push(Instance { monitor: own, providers: Vec::new() });
+            all.len() - 1
+        });
+        all[index].providers.push(Arc::downgrade(silence));
+        index
+    };
+    let name = name.clone().map(|name| KeyValue::new(MONITOR_NAME, name));
+    let number = i64::try_from(index + 1).ok().filter(|number| *number > 1);
     let number = number.map(|number| KeyValue::new(MONITOR_INSTANCE, number));
     InstrumentationScope::builder(SCOPE)
         .with_version(env!("CARGO_PKG_VERSION"))
