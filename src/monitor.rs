@@ -27,7 +27,6 @@ mod watched;
 mod worst;
 
 use std::fmt;
-use std::mem::needs_drop;
 #[cfg(feature = "hyper")]
 use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -46,6 +45,7 @@ pub use self::watched::{Probe, Watched};
 pub use self::worst::Worst;
 
 use self::failures::Failed;
+use self::handles::Holding;
 use self::set::{Family, Membership, Place};
 use self::slots::lock;
 
@@ -131,7 +131,7 @@ impl Monitor {
     ) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
         let attributes = self.checked(attributes);
-        let watch = self.shared.watch_alone(fd, !needs_drop::<S>(), attributes);
+        let watch = self.shared.watch_alone(fd, Holding::of::<S>(), attributes);
         Watched::new(&self.shared, fd, watch, socket)
     }
 
@@ -199,8 +199,7 @@ impl Group {
     /// [`Watched`].
     pub fn watch<S: AsFd>(&self, socket: S) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
-        // Nothing to drop means nothing owned, so the descriptor is somebody else's to close.
-        self.enter(fd, !needs_drop::<S>(), socket)
+        self.enter(fd, Holding::of::<S>(), socket)
     }
 
     /// Watches a socket that its owner only lends, as a database driver does.
@@ -239,11 +238,12 @@ impl Group {
         find: impl FnOnce(&T) -> BorrowedFd<'_>,
     ) -> Watched<T> {
         let fd = find(&connection).as_raw_fd();
-        self.enter(fd, may_close, connection)
+        let holding = if may_close { Holding::Borrowed } else { Holding::Alone };
+        self.enter(fd, holding, connection)
     }
 
-    fn enter<S>(&self, fd: RawFd, borrowed: bool, socket: S) -> Watched<S> {
-        let watch = self.shared.watch_in_group(fd, borrowed, &self.membership, self.folded);
+    fn enter<S>(&self, fd: RawFd, holding: Holding, socket: S) -> Watched<S> {
+        let watch = self.shared.watch_in_group(fd, holding, &self.membership, self.folded);
         Watched::new(&self.shared, fd, watch, socket)
     }
 

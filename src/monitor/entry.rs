@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use super::asker::{Asker, Failure};
 use super::connections::Returned;
 use super::counters::{Counters, Increments, RawCounters, Totals};
-use super::handles::{Handle, Handles};
+use super::handles::{Handle, Handles, Holding};
 use super::labels::Labels;
 use super::owner::Owner;
 use super::phase::Phase;
@@ -90,7 +90,8 @@ enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verify {
     Always,
-    /// Whatever would add something, and what others can close.
+    /// What others can close, and whatever would add something, unless the value that is watched
+    /// has the descriptor to itself.
     WhatAdds,
     /// None: the caller has the socket in hand, and has just asked for its cookie.
     Never,
@@ -213,8 +214,12 @@ impl Entry {
         let check = match verify {
             Verify::Always => true,
             Verify::WhatAdds => {
-                let first = matches!(self.phase, Phase::Unread | Phase::Resumed);
-                first || handle.borrowed || self.counters.differs(&raw)
+                let first = || matches!(self.phase, Phase::Unread | Phase::Resumed);
+                match handle.holding {
+                    Holding::Alone => false,
+                    Holding::Unknown => first() || self.counters.differs(&raw),
+                    Holding::Borrowed => true,
+                }
             }
             Verify::Never => false,
         };
@@ -230,7 +235,7 @@ impl Entry {
     pub(crate) fn is_behind(&self, handle: Handle) -> bool {
         match self.cookie {
             Some(cookie) => read::cookie_of(handle.fd).is_ok_and(|now| now == cookie),
-            None => !handle.borrowed,
+            None => handle.holding != Holding::Borrowed,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who watches a connection: the values whose descriptors are its socket.
 
+use std::any::TypeId;
+use std::mem::needs_drop;
 use std::os::fd::RawFd;
 
 /// One watch of a connection.
@@ -7,8 +9,43 @@ use std::os::fd::RawFd;
 pub(crate) struct Handle {
     pub(crate) fd: RawFd,
     pub(crate) serial: u64,
-    /// Whether the descriptor can close without the monitor's knowledge.
-    pub(crate) borrowed: bool,
+    pub(crate) holding: Holding,
+}
+
+/// What the type of a watched value says of its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// The value owns it alone: it is open as long as the value lives, and closed with it.
+    Alone,
+    /// The value owns something, and perhaps that.
+    Unknown,
+    /// It is somebody else's to close.
+    Borrowed,
+}
+
+impl Holding {
+    /// By the types that are known. What may be a reference within cannot be told from `S`
+    /// otherwise, except where there is nothing to drop.
+    pub(crate) fn of<S>() -> Self {
+        let of = typeid::of::<S>();
+        let mut alone = [
+            TypeId::of::<std::net::TcpStream>(),
+            TypeId::of::<std::net::TcpListener>(),
+            TypeId::of::<std::os::fd::OwnedFd>(),
+            #[cfg(feature = "tokio")]
+            TypeId::of::<tokio::net::TcpStream>(),
+            #[cfg(feature = "tokio")]
+            TypeId::of::<tokio::net::TcpListener>(),
+        ]
+        .into_iter();
+        if alone.any(|known| known == of) {
+            Self::Alone
+        } else if needs_drop::<S>() {
+            Self::Unknown
+        } else {
+            Self::Borrowed
+        }
+    }
 }
 
 /// The watches of one connection, nearly always one.

@@ -30,7 +30,7 @@ use super::builder::Config;
 use super::connections::{Connections, Returned};
 use super::entry::Entry;
 use super::failures::{Failed, Failures, panicked};
-use super::handles::Handle;
+use super::handles::{Handle, Holding};
 use super::owner::Owner;
 use super::registrations::Registrations;
 use super::set::{Caps, Family, Membership, Place, Sets};
@@ -119,11 +119,11 @@ impl Shared {
     pub(crate) fn watch_in_group(
         &self,
         fd: RawFd,
-        borrowed: bool,
+        holding: Holding,
         group: &Membership,
         folded: bool,
     ) -> (Ticket, Option<u64>) {
-        self.watch(Family::Group, fd, borrowed, |_| {
+        self.watch(Family::Group, fd, holding, |_| {
             if folded {
                 self.folded.fetch_add(1, Ordering::Relaxed);
             }
@@ -135,10 +135,10 @@ impl Shared {
     pub(crate) fn watch_alone(
         &self,
         fd: RawFd,
-        borrowed: bool,
+        holding: Holding,
         attributes: Attributes,
     ) -> (Ticket, Option<u64>) {
-        self.watch(Family::Socket, fd, borrowed, |cookie| {
+        self.watch(Family::Socket, fd, holding, |cookie| {
             let cap = self.config.sockets;
             let membership = if cookie.is_none() || self.config.identity == Identity::None {
                 match self.place(Family::Socket, &attributes, cap) {
@@ -162,10 +162,10 @@ impl Shared {
         &self,
         family: Family,
         fd: RawFd,
-        borrowed: bool,
+        holding: Holding,
         owner: impl FnOnce(Option<u64>) -> Owner,
     ) -> (Ticket, Option<u64>) {
-        let handle = Handle { fd, serial: self.serial(), borrowed };
+        let handle = Handle { fd, serial: self.serial(), holding };
         let cookie = read::cookie_of(fd).ok();
         let ticket = |slot, lineage| Ticket { slot, lineage, serial: handle.serial };
         let apart = |owner: Owner| {
@@ -258,7 +258,7 @@ impl Shared {
 
     /// A handle is gone. Where it was the last, its connection ends with it, unless the descriptor
     /// still is the same socket: then only a handle went, and the connection can be watched again.
-    pub(crate) fn release(&self, ticket: Ticket, fd: RawFd, is_open: bool) {
+    pub(crate) fn release(&self, ticket: Ticket, fd: RawFd, is_open: Option<bool>) {
         let mut forgotten = Vec::new();
         let mut family = Family::Group;
         let ended = self.slots.with(ticket.slot, |slot| {
@@ -268,7 +268,8 @@ impl Shared {
             }
             let cookie = entry.cookie.filter(|_| !entry.is_apart());
             let returned = cookie.map(|cookie| Returned { slot: ticket.slot, cookie, fd });
-            let Some(returned) = returned.filter(|it| is_open || it.is_open()) else {
+            let Some(returned) = returned.filter(|it| is_open.unwrap_or_else(|| it.is_open()))
+            else {
                 return self.end(slot);
             };
             family = entry.owner.family();

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Weak};
 
+use super::handles::Holding;
 use super::shared::{Shared, Ticket};
 use crate::info::TcpInfo;
 use crate::read;
@@ -37,6 +38,8 @@ impl<S> Watched<S> {
         socket: S,
     ) -> Self {
         shared.failures.tell();
+        // Such a value closes its descriptor when it is dropped.
+        let is_open = (Holding::of::<S>() == Holding::Alone).then_some(false);
         Self {
             watch: Watch {
                 shared: Arc::clone(shared),
@@ -48,7 +51,7 @@ impl<S> Watched<S> {
                 shows_probe: false,
             },
             socket,
-            rest: Rest { shared: Arc::clone(shared), ticket, fd, is_open: false },
+            rest: Rest { shared: Arc::clone(shared), ticket, fd, is_open },
         }
     }
 
@@ -80,7 +83,7 @@ impl<S> Watched<S> {
     pub fn into_inner(self) -> S {
         let Self { mut watch, socket, mut rest } = self;
         // If the last read met the socket, it is open: its owner has it in hand.
-        rest.is_open = watch.end();
+        rest.is_open = Some(watch.end()).filter(|met| *met);
         drop(watch);
         drop(rest);
         socket
@@ -258,8 +261,8 @@ struct Rest {
     shared: Arc<Shared>,
     ticket: Ticket,
     fd: RawFd,
-    /// Whether the socket is known to be open.
-    is_open: bool,
+    /// Whether the socket is open, where that is known.
+    is_open: Option<bool>,
 }
 
 impl Drop for Rest {
