@@ -352,6 +352,35 @@ fn a_disconnect_and_a_new_connection_add_up() {
 }
 
 #[test]
+#[cfg(target_endian = "little")]
+fn a_base_that_cannot_be_read_is_taken_later_and_nothing_counts_twice() {
+    static SENT: AtomicU32 = AtomicU32::new(100);
+    fn sometimes(_: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
+        let sent = SENT.load(Ordering::Relaxed);
+        if sent == 0 {
+            return Err(io::Error::from_raw_os_error(1));
+        }
+        established(room);
+        put(room, "bytes_sent", sent);
+        Ok(280)
+    }
+    let monitor = monitor(sometimes, "7.3.0");
+    let group = monitor.group([]);
+    let sent = || monitor.snapshot().groups[0].get(field("bytes_sent"));
+    let stream = group.watch(Loopback::connect().take()).into_inner();
+    assert_eq!(sent(), Some(Value::Integer(100)));
+    SENT.store(0, Ordering::Relaxed);
+    let _watched = group.watch(stream);
+    assert_eq!(sent(), Some(Value::Integer(100)));
+    for (says, total) in [(160, 100), (170, 110)] {
+        SENT.store(says, Ordering::Relaxed);
+        assert_eq!(sent(), Some(Value::Integer(total)));
+    }
+    let group = &monitor.snapshot().groups[0];
+    assert_eq!((group.opened, group.closed, group.live()), (1, 0, 1));
+}
+
+#[test]
 fn a_socket_costs_at_most_512_bytes() {
     let slot = size_of::<Mutex<Option<Entry>>>();
     let handle = size_of::<Watched<TcpStream>>() - size_of::<TcpStream>();
