@@ -56,6 +56,16 @@ use self::slots::lock;
 /// handle to the same monitor. When the last handle, group and watched socket is gone its
 /// instruments fall silent.
 ///
+/// # Memory
+///
+/// Half a kilobyte for each socket of the most that were ever watched at once. Beside that it is
+/// bounded, whatever the program does: up to 1,024 open connections that were given back, and the
+/// cookies of the last 4,096 that ended, for groups and again for sockets reported one by one; the
+/// totals of [`max_groups`](Builder::with_max_groups), and of up to 4,096 that made room and that
+/// some provider has still to miss; for each provider the totals of the sockets it was shown last,
+/// [`max_sockets`](Builder::with_max_sockets), and [`samples`](Builder::with_samples) of each group;
+/// and 1,024 errors that wait for [`on_error`](Builder::on_error).
+///
 /// # Examples
 ///
 /// ```
