@@ -100,12 +100,8 @@ impl Service {
     /// Goes on while every push fails, and says why.
     #[track_caller]
     pub(super) fn goes_on_while_refused(&self) -> String {
-        let why = loop {
-            let (_, failed) = self.ended.recv_timeout(PATIENCE).expect("pushes go on");
-            if let Some(why) = failed {
-                break why;
-            }
-        };
+        let pushes = (0..1_000).map(|_| self.ended.recv_timeout(PATIENCE).expect("pushes go on"));
+        let why = pushes.into_iter().find_map(|(_, failed)| failed).expect("a push is refused");
         self.work();
         assert!(self.ended.try_iter().all(|(_, failed)| failed.is_some()), "a push arrived");
         why
@@ -236,15 +232,13 @@ fn a_receiver_over_grpc_with_any_fault_holds_nobody_up() {
 }
 
 /// Sockets whose series make a push of more than 4 MiB.
-fn too_much(monitor: &Monitor) -> (Pair, Vec<impl Sized + use<>>) {
-    let pair = Pair::connect();
+fn too_much(monitor: &Monitor) -> Vec<impl Sized + use<>> {
     let watched = (0..100_i64).map(|number| {
-        let clone = pair.client.try_clone().expect("a free descriptor");
+        let Pair { client, server, .. } = Pair::connect();
         let long = KeyValue::new("long", "x".repeat(1_000));
-        monitor.watch(clone, [KeyValue::new("number", number), long])
+        (monitor.watch(client, [KeyValue::new("number", number), long]), server)
     });
-    let watched = watched.collect();
-    (pair, watched)
+    watched.collect()
 }
 
 /// Pushes too much over gRPC, and less afterwards.
