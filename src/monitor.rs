@@ -63,8 +63,8 @@ use self::slots::lock;
 /// cookies of the last 4,096 that ended, for groups and again for sockets reported one by one; the
 /// totals of [`max_groups`](Builder::with_max_groups), and of up to 4,096 that made room and that
 /// some provider has still to miss; for each provider the totals of the sockets it was shown last,
-/// [`max_sockets`](Builder::with_max_sockets), and [`samples`](Builder::with_samples) of each group;
-/// and 1,024 errors that wait for [`on_error`](Builder::on_error).
+/// [`max_sockets`](Builder::with_max_sockets), and [`samples`](Builder::with_samples) of each
+/// group; and 1,024 errors that wait for [`on_error`](Builder::on_error).
 ///
 /// # Examples
 ///
