@@ -168,6 +168,8 @@ mod watched {
         let info = read_raw(fd)?;
         match cookie {
             Some(cookie) if cookie_of(fd)? != cookie => Err(io::Error::other(WrongSocket)),
+            // It was no socket: that alone has no cookie where others have.
+            None if cookie_of(fd).is_ok() => Err(io::Error::other(WrongSocket)),
             // A kernel without cookies cannot say.
             _ => Ok(info),
         }

@@ -244,6 +244,60 @@ fn the_last_read_of_a_stream_that_replaced_its_socket_counts_no_stranger() {
     assert_eq!(scene.counted("a"), counted(1, 1, 0, 10));
 }
 
+/// A file has no cookie, and a box owns the reference that it holds.
+#[test]
+fn what_was_no_socket_counts_nothing_of_the_socket_that_takes_its_number() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let number = number();
+    let file = std::fs::File::open("/proc/self/stat").expect("procfs");
+    let file = rustix::io::fcntl_dupfd_cloexec(&file, number).expect("a number that is free");
+    let watched = group.watch(Box::new(&file));
+    let probe = watched.probe();
+    std::mem::forget(watched);
+    drop(file);
+    let stranger = Stranger::at(number);
+    nobody(probe.info());
+    assert_eq!(scene.counted("a"), counted(0, 0, 0, 0));
+    nobody(probe.info());
+    drop(stranger);
+}
+
+#[test]
+fn a_file_that_becomes_a_socket_tells_nobody_the_sockets_numbers() {
+    /// A file that is a connection from its first read on.
+    struct Late {
+        file: Option<std::fs::File>,
+        socket: Option<Stranger>,
+        number: RawFd,
+    }
+    impl AsFd for Late {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            let socket = self.socket.as_ref().map(|socket| socket.client.as_fd());
+            socket.or(self.file.as_ref().map(AsFd::as_fd)).expect("it has one of them")
+        }
+    }
+    impl Read for Late {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            self.file = None;
+            self.socket = Some(Stranger::at(self.number));
+            Ok(0)
+        }
+    }
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let number = number();
+    let file = std::fs::File::open("/proc/self/stat").expect("procfs");
+    let file = rustix::io::fcntl_dupfd_cloexec(&file, number).expect("a number that is free");
+    let mut late = group.watch(Late { file: Some(file.into()), socket: None, number });
+    assert_eq!(late.read(&mut [0]).expect("it changes"), 0);
+    nobody(late.info());
+    nobody(late.probe().info());
+    drop(late);
+    scene.monitor.snapshot();
+    assert_eq!(scene.counted("a"), counted(0, 0, 0, 0));
+}
+
 #[test]
 fn what_takes_a_leaked_handles_number_need_not_be_a_socket() {
     let mut scene = Scene::new();

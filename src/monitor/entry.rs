@@ -225,6 +225,9 @@ impl Entry {
         };
         // Verified after reading: if the cookie still matches, the reply came from this socket.
         if check && !self.is_behind(handle) {
+            if self.was_no_socket(handle) {
+                self.phase = Phase::Foreign;
+            }
             return Err(Failure::Final(io::Error::other(read::WrongSocket)));
         }
         Ok(self.take_in(asker, handle.fd, reply, &raw))
@@ -235,8 +238,13 @@ impl Entry {
     pub(crate) fn is_behind(&self, handle: Handle) -> bool {
         match self.cookie {
             Some(cookie) => read::cookie_of(handle.fd).is_ok_and(|now| now == cookie),
-            None => handle.holding != Holding::Borrowed,
+            None => handle.holding != Holding::Borrowed && !self.was_no_socket(handle),
         }
+    }
+
+    /// What has a cookie now, and had none when it was watched, was no socket then.
+    fn was_no_socket(&self, handle: Handle) -> bool {
+        self.cookie.is_none() && read::cookie_of(handle.fd).is_ok()
     }
 
     #[inline]
