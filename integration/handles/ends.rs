@@ -1,6 +1,10 @@
 //! When a connection opened and when it ended.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
 
 use socket2::{Domain, Socket, Type};
 use tcpinfo::State;
@@ -41,6 +45,70 @@ fn the_end_of_a_mere_handle_is_not_the_end_of_the_connection() {
     }
     drop(client);
     assert_eq!(scene.counted("a"), counted(1, 1, 0, 0));
+}
+
+/// A descriptor that is closed once somebody lets it, as one is that lingers.
+struct Lingering {
+    socket: Option<TcpStream>,
+    begins: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl AsFd for Lingering {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("it is open until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.begins.send(()).expect("somebody waits for it");
+        self.go_on.lock().expect("one thread drops it").recv().expect("somebody lets it go on");
+        self.socket = None;
+    }
+}
+
+/// A reference that waits for the end of another handle when it is dropped.
+struct Outlives<'s> {
+    socket: &'s TcpStream,
+    go_on: Sender<()>,
+    other: Option<JoinHandle<()>>,
+}
+
+impl AsFd for Outlives<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Outlives<'_> {
+    fn drop(&mut self) {
+        self.go_on.send(()).expect("the other waits for it");
+        self.other.take().expect("dropped once").join().expect("the other ends well");
+    }
+}
+
+/// The first handle is still closing its descriptor when the second comes and goes.
+#[test]
+fn a_handle_that_is_slow_to_close_does_not_end_a_connection_that_was_watched_since() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let (client, server) = connected();
+    let socket = client.try_clone().ok();
+    let (begins, has_begun) = channel();
+    let (go_on, let_go) = channel();
+    let slow = group.watch(Lingering { socket, begins, go_on: Mutex::new(let_go) });
+    let other = Some(thread::spawn(|| drop(slow)));
+    has_begun.recv().expect("it is dropped");
+    let last = group.watch(Outlives { socket: &client, go_on, other });
+    send(&client, &server, 10);
+    drop(last);
+    assert_eq!(scene.counted("a"), counted(1, 0, 0, 10));
+    send(&client, &server, 500);
+    drop(group.watch(&client));
+    assert_eq!(scene.counted("a"), counted(1, 0, 0, 10));
+    drop(client);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 10));
 }
 
 #[test]

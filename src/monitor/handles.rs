@@ -52,11 +52,13 @@ impl Holding {
 pub(crate) struct Handles {
     first: Option<Handle>,
     others: Vec<Handle>,
+    /// The serial of the last that was withdrawn, once nobody watches.
+    last: u64,
 }
 
 impl Handles {
     pub(crate) const fn of(handle: Handle) -> Self {
-        Self { first: Some(handle), others: Vec::new() }
+        Self { first: Some(handle), others: Vec::new(), last: handle.serial }
     }
 
     /// The one that is asked, `None` where nobody watches.
@@ -70,6 +72,11 @@ impl Handles {
         all.find(|handle| handle.serial == serial).copied()
     }
 
+    /// Whether nobody watches any more, and this one did last.
+    pub(crate) fn ended_with(&self, serial: u64) -> bool {
+        self.first.is_none() && self.last == serial
+    }
+
     /// Adds one to others.
     pub(crate) fn join(&mut self, handle: Handle) {
         self.others.push(handle);
@@ -79,6 +86,7 @@ impl Handles {
     pub(crate) fn withdraw(&mut self, serial: u64) -> bool {
         if self.first.is_some_and(|handle| handle.serial == serial) {
             self.first = self.others.pop();
+            self.last = serial;
             return self.first.is_none();
         }
         self.others.retain(|handle| handle.serial != serial);

@@ -263,7 +263,9 @@ impl Shared {
         let mut family = Family::Group;
         let ended = self.slots.with(ticket.slot, |slot| {
             let entry = slot.as_mut().filter(|entry| entry.lineage == ticket.lineage)?;
-            if entry.handles.first().is_some() || entry.given_back().is_some() {
+            // While this one's socket was dropped, others may have watched and gone: the last of
+            // them says how it ended, or has said so.
+            if !entry.handles.ended_with(ticket.serial) || entry.given_back().is_some() {
                 return None;
             }
             let cookie = entry.cookie.filter(|_| !entry.is_apart());
