@@ -171,6 +171,32 @@ fn a_socket_that_a_sweep_met_before_it_listens_never_opens() {
     assert_eq!(scene.counted("a"), counted(0, 0, 0, 0));
 }
 
+/// What it sent by then, it sent between two watches.
+#[test]
+fn a_listener_given_back_that_connects_counts_from_the_next_watch() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    let socket = fresh();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback has ports");
+    socket.listen(5).expect("it is bound");
+    let socket = group.watch(socket).into_inner();
+    // Watched again as what it was, it still is no connection.
+    let socket = group.watch(socket).into_inner();
+    assert_eq!(scene.counted("a"), counted(0, 0, 0, 0));
+    rustix::net::connect_unspec(&socket).expect("listeners stop by that");
+    let listener = Pair::connect().listener;
+    socket.connect(&listener.local_addr().expect("it is bound").into()).expect("it listens");
+    let (server, _) = listener.accept().expect("the client connected");
+    socket.set_tcp_nodelay(true).expect("it is connected");
+    let client = TcpStream::from(socket);
+    send(&client, &server, 1_000);
+    let client = group.watch(client);
+    send(&client, &server, 10);
+    assert_eq!(scene.counted("a"), counted(1, 0, 1, 10));
+    drop(client);
+    assert_eq!(scene.counted("a"), counted(1, 1, 0, 10));
+}
+
 #[test]
 fn a_socket_that_never_connects_opens_and_closes_at_its_end() {
     for sweeps in 0..3 {

@@ -153,9 +153,7 @@ impl Entry {
     /// Watched again, after nobody did. Returns the stamp it was given back under.
     pub(crate) fn resume(&mut self, handle: Handle, owner: Owner) -> Option<u64> {
         let last = std::mem::replace(&mut self.owner, owner);
-        if self.phase != Phase::Listening {
-            self.phase = Phase::Resumed;
-        }
+        self.phase = Phase::Resumed;
         self.handles = Handles::of(handle);
         let (opened, start) = (self.standing == Standing::Opened, *self.counters.totals());
         let moved = match (last, &self.owner) {
