@@ -4,6 +4,8 @@ mod absence;
 mod algorithms;
 mod allocations;
 #[cfg(feature = "otel")]
+mod attacks;
+#[cfg(feature = "otel")]
 mod attributes;
 #[cfg(feature = "axum")]
 mod axum;

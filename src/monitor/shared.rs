@@ -185,10 +185,11 @@ impl Shared {
                 if ended {
                     entry.mark_known();
                 }
+                // Before a sweep can meet it, and take it out again.
+                self.watched.fetch_add(1, Ordering::Relaxed);
                 self.slots.insert(entry)
             });
             if new {
-                self.watched.fetch_add(1, Ordering::Relaxed);
                 if ended {
                     self.slots.with(slot, |slot| {
                         if let Some(entry) = slot {
