@@ -1,6 +1,6 @@
 //! How many connections a monitor remembers that nobody watches now, and which it forgets.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -166,4 +166,31 @@ fn ended_connections_are_remembered_until_four_thousand_more_have_ended() {
     assert_eq!(scene.counted("a"), counted(ended + 1, ended, 1, 10 * ended + 10));
     drop(watched);
     assert_eq!(scene.counted("a"), counted(ended + 1, ended + 1, 0, 10 * ended + 10));
+}
+
+/// As a program has it that also asks for the cookies of sockets it does not watch, or that watches
+/// others in another family.
+#[test]
+fn ended_connections_are_remembered_whatever_cookies_others_have() {
+    const OTHERS: usize = 15;
+    const MORE: u64 = 1_000;
+    let crowd = Crowd::new();
+    let scene = Scene::new();
+    let group = scene.group("a");
+    let client = crowd.client();
+    let clone = client.try_clone().expect("a descriptor is free");
+    drop(group.watch(client));
+    let other = || UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
+    for _ in 0..MORE {
+        for _ in 0..OTHERS {
+            tcpinfo::socket_cookie(other()).expect("since 4.12");
+        }
+        drop(group.watch(crowd.client()));
+        crowd.accept(1);
+    }
+    let _watched = group.watch(clone);
+    let snapshot = scene.monitor.snapshot();
+    let a = &snapshot.groups[0];
+    let now = (a.opened, a.closed, a.live(), super::sent(a));
+    assert_eq!(now, (1 + MORE, 1 + MORE, 1, 10 * (1 + MORE)));
 }

@@ -27,14 +27,20 @@ const LOOK_EVERY: u64 = 64;
 /// which holds the connection, or has held it until just now.
 pub(crate) struct Connections {
     shards: [Mutex<Shard>; SHARDS],
+    ended: Mutex<Ended>,
     given_back: Mutex<GivenBack>,
 }
 
 #[derive(Default)]
 struct Shard {
     places: HashMap<u64, Place, BuildHasherDefault<CookieHasher>>,
-    /// Cookies of the last that ended, in a ring.
-    ended: Vec<u64>,
+}
+
+/// Cookies of the last that ended, in a ring. One for all shards: which of them the cookies of a
+/// program are in is up to the kernel and to whoever else asks for cookies.
+#[derive(Default)]
+struct Ended {
+    cookies: Vec<u64>,
     next: usize,
 }
 
@@ -71,7 +77,7 @@ impl Returned {
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self { shards: Default::default(), given_back: Mutex::default() }
+        Self { shards: Default::default(), ended: Mutex::default(), given_back: Mutex::default() }
     }
 
     fn shard(&self, cookie: u64) -> &Mutex<Shard> {
@@ -102,21 +108,22 @@ impl Connections {
 
     /// The connection has left its slot.
     pub(crate) fn end(&self, cookie: u64) {
-        let mut shard = lock(self.shard(cookie));
-        let Shard { places, ended, next } = &mut *shard;
+        let mut ended = lock(&self.ended);
+        let Ended { cookies, next } = &mut *ended;
         let place = Place::Ended(*next);
-        places.insert(cookie, place);
-        match ended.get_mut(*next) {
-            None => ended.push(cookie),
+        lock(self.shard(cookie)).places.insert(cookie, place);
+        match cookies.get_mut(*next) {
+            None => cookies.push(cookie),
             Some(last) => {
                 let last = std::mem::replace(last, cookie);
+                let mut shard = lock(self.shard(last));
                 // Unless it was watched again, or ended again, since.
-                if last != cookie && places.get(&last) == Some(&place) {
-                    places.remove(&last);
+                if last != cookie && shard.places.get(&last) == Some(&place) {
+                    shard.places.remove(&last);
                 }
             }
         }
-        *next = (*next + 1) % (ENDED / SHARDS);
+        *next = (*next + 1) % ENDED;
     }
 
     /// Remembers a connection that was given back, and says under which stamp. Returns with it
@@ -184,8 +191,16 @@ mod tests {
 
     #[test]
     fn the_last_cookies_that_ended_are_known() {
+        // One shard for all, an uneven share for each, every one in turn.
+        for stride in [SHARDS as u64, 6, 1] {
+            the_last_that_ended_are_known(stride);
+        }
+    }
+
+    fn the_last_that_ended_are_known(stride: u64) {
         let connections = Connections::new();
-        for cookie in 1..=10_000 {
+        for number in 1..=10_000 {
+            let cookie = stride * number;
             let mut known = false;
             let slot = connections.slot(cookie, |ended| {
                 known = ended;
@@ -203,7 +218,7 @@ mod tests {
             });
             known
         };
-        let known: Vec<u64> = (1..=10_000).filter(|cookie| known(*cookie)).collect();
+        let known: Vec<u64> = (1..=10_000).filter(|number| known(stride * number)).collect();
         assert_eq!(known, (10_001 - ENDED as u64..=10_000).collect::<Vec<_>>());
     }
 

@@ -5,11 +5,12 @@
 //! A lock is taken only while those held are further up in this list:
 //!
 //! 1. the sweeper: one sweep at a time; whoever watches or drops never takes it,
-//! 2. a shard of [`Connections`]: from a cookie to a slot,
-//! 3. a slot: one connection, held during a read,
-//! 4. the list of free slots; the connections given back; the sets,
-//! 5. the ledger of a set; which of its connections it shows,
-//! 6. the dice of [`Registrations`]; the counts and the queue of [`Failures`].
+//! 2. the cookies of [`Connections`] that ended,
+//! 3. a shard of them: from a cookie to a slot,
+//! 4. a slot: one connection, held during a read,
+//! 5. the list of free slots; the connections given back; the sets,
+//! 6. the ledger of a set; which of its connections it shows,
+//! 7. the dice of [`Registrations`]; the counts and the queue of [`Failures`].
 //!
 //! A shard's lock is never held while somebody waits for a slot that can be in use: a read may take
 //! long, and others watch in the same shard. So a slot's number is looked up under the shard's
