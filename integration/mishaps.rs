@@ -45,6 +45,32 @@ fn what_is_no_tcp_socket_is_reported_once_and_works_on() {
     assert_eq!(reader.collected().level("tcp.monitor.watched{}"), 0.0);
 }
 
+/// What was thrown panics in turn when it is dropped.
+#[test]
+fn a_callback_whose_panic_panics_is_contained() {
+    struct Thrown;
+    impl Drop for Thrown {
+        fn drop(&mut self) {
+            panic!("the program's second mistake");
+        }
+    }
+    let calls = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&calls);
+    let monitor = Monitor::builder()
+        .on_error(move |_, _| {
+            *counted.lock().expect("nobody panics while counting") += 1;
+            std::panic::panic_any(Thrown);
+        })
+        .build();
+    let group = monitor.group([]);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
+    for calls_so_far in 1..=3 {
+        drop(group.watch(&socket));
+        assert_eq!(*calls.lock().expect("whole"), calls_so_far);
+    }
+    assert_eq!(monitor.snapshot().monitor.watched, 0);
+}
+
 #[test]
 fn an_error_callback_may_use_the_monitor() {
     let place: Arc<Mutex<Option<Monitor>>> = Arc::default();

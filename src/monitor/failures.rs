@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -104,8 +105,11 @@ impl Failures {
             std::mem::take(&mut *waiting)
         };
         for Failed { attributes, error } in batch {
-            // A panic in the program's callback is the program's own.
-            let _ = catch_unwind(AssertUnwindSafe(|| on_error(&attributes, &error)));
+            // A panic in the program's callback is the program's own, and so is one of what it
+            // panicked with.
+            let called = catch_unwind(AssertUnwindSafe(|| on_error(&attributes, &error)));
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(called)));
+            dropped.unwrap_or_else(mem::forget);
         }
         self.telling.store(false, Ordering::Release);
     }
