@@ -3,6 +3,7 @@
 
 mod crowds;
 mod gauges;
+mod values;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
