@@ -103,6 +103,26 @@ fn a_group_that_takes_a_place_is_zero_once_to_each_who_collects() {
     }
 }
 
+/// As an upstream is that a program knows before it has a connection to it.
+#[test]
+fn a_group_that_takes_a_place_without_sockets_shows_each_counter_at_zero_first() {
+    let monitor = at_once(1);
+    let mut both = Exports::both(&monitor);
+    pass(&monitor, "a", 10);
+    both.iter_mut().for_each(Exports::collect);
+    let group = group(&monitor, "b");
+    both.iter_mut().for_each(Exports::collect);
+    assert_eq!(opened(&both[0]), [("{group=b}", 0.0), (OVERFLOW, 0.0)]);
+    let (client, server) = connected();
+    let client = group.watch(client);
+    for (bytes, latest) in [(100, [0.0, 0.0]), (20, [120.0, 120.0]), (3, [123.0, 3.0])] {
+        send(&client, &server, bytes);
+        both.iter_mut().for_each(Exports::collect);
+        let sent = both.each_ref().map(|exports| exports.latest_sent("tcp", "{group=b}"));
+        assert_eq!(sent, latest.map(Some), "the total, and the difference");
+    }
+}
+
 #[test]
 fn a_group_keeps_its_place_until_everybody_reported_it() {
     let monitor = at_once(1);

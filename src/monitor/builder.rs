@@ -94,7 +94,8 @@ impl Builder {
     /// After that it makes room when a new group needs the place, provided that every provider has
     /// reported its last counts; without a provider, that a snapshot has shown them. Its series
     /// then ends, and should it come back it begins at zero. So that a backend sees that beginning,
-    /// a group that takes the place of another is first reported as zero, for one collection.
+    /// each counter of a group that takes the place of another is first reported as zero, for one
+    /// collection.
     /// Choose more than the longest range of your `rate()` and `increase()`: over less than that,
     /// no backend can tell a series that ended and came back from one that went on.
     pub fn with_group_retention(mut self, retention: Duration) -> Self {

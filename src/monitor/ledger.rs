@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::counters::{COUNTERS, Totals};
+use super::counters::Totals;
 use super::sample::{Dice, Reservoir, Sample};
 
 /// Who reads totals: a registration, or whoever asks for snapshots.
@@ -28,8 +28,8 @@ pub(crate) struct Ledger {
     additions: u64,
     /// How many additions each audience was told of.
     told: Vec<(Audience, u64)>,
-    /// Registrations that were told of it at all.
-    introduced: Vec<usize>,
+    /// Registrations that were told of it at all, and of which counters.
+    introduced: Vec<(usize, u64)>,
     /// Since when nobody uses the set, and the additions by then.
     idle: Option<(Instant, u64)>,
 }
@@ -93,8 +93,9 @@ impl Ledger {
 
     /// Tells an audience the totals, and the samples of ended connections that are for it.
     ///
-    /// Where a set has taken another's place, each registration is first told of zeros. A series
-    /// that comes back would otherwise look as if it had never been away, or had grown at once.
+    /// Where a set has taken another's place, each registration is first told of zeros: for each
+    /// counter when there is one. A series that comes back would otherwise look as if it had never
+    /// been away, or had grown at once.
     pub(crate) fn tell(
         &mut self,
         audience: Audience,
@@ -112,10 +113,7 @@ impl Ledger {
         if let Audience::Registration(id) = audience {
             let ended = self.ended.iter_mut().find(|(other, _)| *other == id);
             samples = ended.map(|(_, reservoir)| reservoir.take()).unwrap_or_default();
-            if takes_a_place && !self.introduced.contains(&id) {
-                self.introduced.retain(|other| alive.contains(other));
-                self.introduced.push(id);
-                account = Account { totals: [0; COUNTERS], opened: 0, closed: 0, ..account };
+            if takes_a_place && self.introduce(id, alive, &mut account) {
                 // Not told of them yet.
                 additions = u64::MAX;
             }
@@ -132,6 +130,24 @@ impl Ledger {
             }
         }
         (account, samples)
+    }
+
+    /// Leaves zeros of what a registration was never told of, and says whether there was any.
+    fn introduce(&mut self, id: usize, alive: &[usize], account: &mut Account) -> bool {
+        let known = self.introduced.iter_mut().find(|(other, _)| *other == id);
+        let new = match known {
+            Some((_, seen)) => account.seen & !std::mem::replace(seen, account.seen),
+            None => {
+                self.introduced.retain(|(other, _)| alive.contains(other));
+                self.introduced.push((id, account.seen));
+                (account.opened, account.closed) = (0, 0);
+                u64::MAX
+            }
+        };
+        for (rank, total) in account.totals.iter_mut().enumerate() {
+            *total &= (new >> rank & 1).wrapping_sub(1);
+        }
+        new != 0
     }
 
     /// Whether everybody who collects was told of everything; whoever asks for snapshots, where
