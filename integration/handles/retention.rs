@@ -179,6 +179,52 @@ fn a_group_that_shows_its_worst_makes_no_room() {
     }
 }
 
+/// What a snapshot says that was opened, by group.
+fn shown(monitor: &Monitor) -> Vec<(String, u64)> {
+    let snapshot = monitor.snapshot();
+    let groups = snapshot.groups.iter().map(|group| {
+        let name = group.attributes().as_slice()[0].value.to_string();
+        (name, group.opened)
+    });
+    groups.filter(|(name, _)| name != "true").collect()
+}
+
+#[test]
+fn without_a_provider_a_group_that_no_snapshot_missed_goes_on() {
+    // Either of two can make room, and then the other for it.
+    for _ in 0..20 {
+        let monitor = at_once(2);
+        pass(&monitor, "a", 10);
+        pass(&monitor, "b", 10);
+        shown(&monitor);
+        for name in ["c", "a", "b"] {
+            pass(&monitor, name, 10);
+        }
+        for (name, opened) in shown(&monitor) {
+            assert_eq!(opened, if name == "c" { 1 } else { 2 }, "{name}");
+        }
+    }
+}
+
+#[test]
+fn groups_that_gone_providers_missed_have_places_again() {
+    let monitor = at_once(2);
+    let mut both = Exports::both(&monitor);
+    pass(&monitor, "a", 10);
+    pass(&monitor, "b", 10);
+    both.iter_mut().for_each(Exports::collect);
+    // One of the two makes room, and one provider of two has missed it when they end.
+    drop(group(&monitor, "c"));
+    both[0].collect();
+    drop(both);
+    shown(&monitor);
+    for name in ["a", "b", "a", "b"] {
+        pass(&monitor, name, 10);
+        shown(&monitor);
+    }
+    assert_eq!(monitor.snapshot().monitor.folded, 0);
+}
+
 /// The moment in which the last user of a group leaves, again and again, while another thread asks
 /// for the place.
 #[test]

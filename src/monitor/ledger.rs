@@ -12,6 +12,16 @@ pub(crate) enum Audience {
     Snapshots,
 }
 
+impl Audience {
+    /// Whether it still reads, given all who collect: snapshots count where nobody does.
+    pub(crate) fn is_alive(self, alive: &[usize]) -> bool {
+        match self {
+            Self::Registration(id) => alive.contains(&id),
+            Self::Snapshots => alive.is_empty(),
+        }
+    }
+}
+
 /// The totals of a set, and what its reports need besides.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -121,11 +131,7 @@ impl Ledger {
         match self.told.iter_mut().find(|(other, _)| *other == audience) {
             Some((_, told)) => *told = additions,
             None => {
-                let is_alive = |other: &Audience| match other {
-                    Audience::Registration(id) => alive.contains(id),
-                    Audience::Snapshots => true,
-                };
-                self.told.retain(|(other, _)| is_alive(other));
+                self.told.retain(|(other, _)| other.is_alive(alive));
                 self.told.push((audience, additions));
             }
         }

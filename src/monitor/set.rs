@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Worst;
 use super::attributes::Attributes;
 use super::labels::Labels;
-use super::ledger::Ledger;
+use super::ledger::{Audience, Ledger};
 use super::slots::lock;
 
 /// Which metrics a set feeds.
@@ -86,8 +86,8 @@ impl Drop for Membership {
 /// attributes can start from zero again.
 struct Retired {
     set: Arc<Set>,
-    /// Registrations that have not collected since.
-    waiting: Vec<usize>,
+    /// Who has not collected since; whoever asks for snapshots, where nobody collects.
+    waiting: Vec<Audience>,
     missed: bool,
 }
 
@@ -223,11 +223,11 @@ impl Sets {
         });
     }
 
-    /// Notes that a registration collects, without what was retired before.
-    pub(crate) fn collected_by(&mut self, registration: usize, alive: &[usize]) {
+    /// Notes that somebody collects, without what was retired before.
+    pub(crate) fn collected_by(&mut self, audience: Audience, alive: &[usize]) {
         let free = &mut self.free;
         self.retired.retain(|_, retired| {
-            retired.waiting.retain(|id| *id != registration && alive.contains(id));
+            retired.waiting.retain(|other| *other != audience && other.is_alive(alive));
             retired.missed = true;
             if retired.waiting.is_empty() {
                 free.push(retired.set.index);
@@ -269,12 +269,11 @@ impl Sets {
         };
         let Some(set) = self.named.remove(&name) else { return false };
         self.groups -= 1;
-        if registrations.is_empty() {
-            self.free.push(set.index);
-        } else {
-            let waiting = registrations.to_vec();
-            self.retired.insert(name, Retired { set, waiting, missed: false });
-        }
+        let waiting = match registrations {
+            [] => vec![Audience::Snapshots],
+            all => all.iter().copied().map(Audience::Registration).collect(),
+        };
+        self.retired.insert(name, Retired { set, waiting, missed: false });
         true
     }
 

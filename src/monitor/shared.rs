@@ -106,10 +106,12 @@ impl Shared {
     }
 
     pub(crate) fn place(&self, family: Family, attributes: &Attributes, sets: usize) -> Place {
+        let mut all = lock(&self.sets);
+        // Looked up under the lock: whoever is announced later collects without what makes room.
         let registrations = self.registrations.all();
         let retention = self.config.retention;
         let caps = Caps { sets, retention, registrations: &registrations };
-        lock(&self.sets).place(family, attributes, caps)
+        all.place(family, attributes, caps)
     }
 
     fn serial(&self) -> u64 {

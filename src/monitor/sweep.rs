@@ -194,8 +194,8 @@ impl Pass<'_> {
         let alive = self.shared.registrations.all();
         let sets: Vec<Arc<Set>> = {
             let mut sets = lock(&self.shared.sets);
-            if let Some(registration) = registration {
-                sets.collected_by(registration, &alive);
+            if audience.is_alive(&alive) {
+                sets.collected_by(audience, &alive);
             }
             sets.drop_unused_series();
             sets.note_idle(Instant::now());

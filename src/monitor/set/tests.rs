@@ -1,9 +1,11 @@
 //! Places: who gets one, who gives one up, and what each reader is told of it.
 
+use std::collections::HashSet;
+
 use opentelemetry::KeyValue;
 
 use super::super::counters::COUNTERS;
-use super::super::ledger::Audience;
+use super::super::sample::Dice;
 use super::*;
 
 fn named(name: &'static str) -> Attributes {
@@ -29,7 +31,7 @@ fn place(sets: &mut Sets, name: &'static str, registrations: &[usize]) -> (bool,
 
 /// What a collection does with the sets, and what it says was opened.
 fn collect(sets: &mut Sets, registration: usize, alive: &[usize]) -> Vec<u64> {
-    sets.collected_by(registration, alive);
+    sets.collected_by(Audience::Registration(registration), alive);
     sets.note_idle(Instant::now());
     let mut told: Vec<_> = sets.reported().collect();
     told.sort_by_key(|set| format!("{:?}", set.labels.plain));
@@ -166,4 +168,105 @@ fn a_shared_series_is_gone_with_its_last_socket() {
     assert!(own && !place(&mut sets, "b").0);
     drop(first);
     assert!(place(&mut sets, "b").0);
+}
+
+/// Somebody who collects, as a backend adds it up.
+#[derive(Default)]
+struct Backend {
+    latest: HashMap<String, (u64, u64)>,
+    sums: (u64, u64),
+    met: HashSet<u64>,
+}
+
+impl Backend {
+    /// Collects what was opened and one counter of each set. Neither falls while its series is
+    /// there.
+    fn collect(&mut self, sets: &mut Sets, audience: Audience, alive: &[usize]) {
+        if audience.is_alive(alive) {
+            sets.collected_by(audience, alive);
+        }
+        sets.drop_unused_series();
+        sets.note_idle(Instant::now());
+        let mut now = HashMap::new();
+        for set in sets.reported() {
+            let (told, _) = lock(&set.ledger).tell(audience, alive, set.takes_a_place);
+            let told = (told.opened, told.totals[0]);
+            let name = format!("{:?}", set.labels.plain);
+            let last = self.latest.get(&name).copied().unwrap_or_default();
+            // Where somebody collects, groups that make room wait for no snapshot.
+            if audience.is_alive(alive) {
+                assert!(told.0 >= last.0 && told.1 >= last.1, "{name}: {told:?} after {last:?}");
+                self.sums = (self.sums.0 + told.0 - last.0, self.sums.1 + told.1 - last.1);
+            }
+            if self.met.insert(set.serial) && set.takes_a_place && audience != Audience::Snapshots {
+                assert_eq!(told, (0, 0), "{name} begins");
+            }
+            assert_eq!(now.insert(name, told), None, "each series once");
+        }
+        self.latest = now;
+    }
+}
+
+/// Groups that are placed, used and let go in any order, and read by so many at any time.
+fn any_order(dice: &mut Dice, readers: usize, renews: bool) {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let mut sets = Sets::new();
+    let mut alive: Vec<usize> = (0..readers).collect();
+    let mut backends: Vec<Backend> = (0..readers).map(|_| Backend::default()).collect();
+    let mut snapshots = Backend::default();
+    let mut held: Vec<Membership> = Vec::new();
+    let mut added = (0, 0);
+    for _ in 0..80 {
+        match dice.below(9) {
+            0..=2 => {
+                let name = NAMES[dice.below(5) as usize];
+                held.push(place(&mut sets, name, &alive).1);
+            }
+            3 | 4 if !held.is_empty() => {
+                let bytes = dice.below(2) * dice.below(100);
+                let of = &held[dice.below(held.len() as u64) as usize];
+                let mut totals = [0; COUNTERS];
+                totals[0] = bytes;
+                lock(&of.set().ledger).add(&totals, bytes.min(1), 1);
+                added = (added.0 + 1, added.1 + bytes);
+            }
+            5 | 6 if !held.is_empty() => {
+                held.swap_remove(dice.below(held.len() as u64) as usize);
+            }
+            7 if renews && readers > 0 && dice.below(4) == 0 => {
+                let reader = dice.below(readers as u64) as usize;
+                alive[reader] = alive.iter().max().map_or(0, |last| last + 1);
+                backends[reader] = Backend::default();
+            }
+            7 => snapshots.collect(&mut sets, Audience::Snapshots, &alive),
+            _ if readers > 0 => {
+                let reader = dice.below(readers as u64) as usize;
+                let audience = Audience::Registration(alive[reader]);
+                backends[reader].collect(&mut sets, audience, &alive);
+            }
+            _ => {}
+        }
+    }
+    drop(held);
+    for _ in 0..3 {
+        for (backend, id) in backends.iter_mut().zip(&alive) {
+            backend.collect(&mut sets, Audience::Registration(*id), &alive);
+        }
+    }
+    for backend in backends.iter().filter(|_| !renews) {
+        assert_eq!(backend.sums, added);
+    }
+    if readers == 0 {
+        snapshots.collect(&mut sets, Audience::Snapshots, &alive);
+        assert_eq!(snapshots.sums, added);
+    }
+}
+
+#[test]
+fn in_any_order_no_series_falls_and_each_sum_is_what_was_added() {
+    for seed in 0..1_000 {
+        for (readers, renews) in [(0, false), (1, false), (2, false), (3, false), (3, true)] {
+            any_order(&mut Dice::new(seed), readers, renews);
+        }
+    }
 }
