@@ -113,6 +113,42 @@ fn a_socket_that_connects_elsewhere_has_the_new_address() {
     }
 }
 
+/// Whether or not a sweep saw it in between, and whether or not the prefix is another.
+#[test]
+fn what_it_sent_to_one_peer_is_in_no_series_of_the_next() {
+    let peer = Addresses::peer();
+    for (addresses, collects) in [
+        (peer, false),
+        (peer, true),
+        (peer.with_prefix(8, 8), true),
+        (peer.with_prefix(32, 8), false),
+    ] {
+        let mut scene = scene(Identity::Addresses(addresses));
+        let socket = scene.monitor.watch(fresh(), []);
+        for number in 1..=4_u8 {
+            let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, number), 0));
+            let listener = listener.expect("loopback has ports");
+            let address = listener.local_addr().expect("it is bound");
+            socket.connect(&address.into()).expect("it listens");
+            (&*socket).write_some(&listener);
+            scene.collect();
+            for exports in &scene.exports {
+                let all = exports.series_of("tcp.socket.sent").into_iter();
+                let labels = all.map(|it| it.strip_prefix("tcp.socket.sent").expect("its name"));
+                let sent = labels.map(|it| exports.latest_sent("tcp.socket", it));
+                assert_eq!(sent.collect::<Vec<_>>(), [Some(10.0)]);
+                let sum = |metric: &str| exports.sum_of_all(metric);
+                let sent = sum("tcp.socket.sent") - sum("tcp.socket.retransmitted");
+                assert_eq!(sent, 10.0 * f64::from(number));
+            }
+            rustix::net::connect_unspec(&socket).expect("a stream can be disconnected");
+            if collects {
+                scene.collect();
+            }
+        }
+    }
+}
+
 trait WriteSome {
     /// Sends a few bytes to whoever the listener accepts.
     fn write_some(self, to: &TcpListener);

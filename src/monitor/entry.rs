@@ -60,7 +60,7 @@ pub(crate) struct Entry {
 /// What few connections have.
 #[derive(Default)]
 struct Rare {
-    /// Where the totals stood when the present watch began.
+    /// Where the totals stood when the present watch, or the series under the present peer, began.
     start: Option<Box<Totals>>,
     /// The group in which it was opened, where that is not its owner.
     home: Option<Membership>,
@@ -254,23 +254,27 @@ impl Entry {
         raw: &RawCounters,
     ) -> Reading<'r> {
         let next = Phase::of(&reply);
+        let names_peers = asker.identity.names_peers();
+        let resumed = self.phase == Phase::Resumed;
         match (self.phase, next) {
             (Phase::Unread | Phase::Blank, _) => {}
-            (last, Phase::Blank) => {
-                if last == Phase::Resumed {
+            (_, Phase::Blank) => {
+                if resumed {
                     self.counters.rebase(raw);
                 }
                 // Disconnected: the next connection counts from zero, and has another peer.
                 self.counters.restart();
-                self.forget_names();
+                if names_peers {
+                    self.begin_series(None);
+                }
             }
             (Phase::Resumed, _) => self.counters.rebase(raw),
             (Phase::Over, Phase::Over) => self.counters.skip_clocks(raw),
             _ => {}
         }
         self.phase = next;
-        if asker.identity.names_peers() && self.has_names() {
-            self.follow_peer(fd);
+        if names_peers && self.shows_peer() {
+            self.follow_peer(fd, resumed);
         }
         let increments = self.counters.advance(raw);
         let connection = matches!(next, Phase::Connected | Phase::Over);
@@ -285,29 +289,39 @@ impl Entry {
         Reading { reply, increments, counters_present: raw.present, opened }
     }
 
-    fn has_names(&self) -> bool {
+    fn shows_peer(&self) -> bool {
         let shown = self.rare.as_ref().is_some_and(|rare| rare.shown.is_some());
-        shown || matches!(self.owner, Owner::Own(_, Some(_)))
+        shown || matches!(self.owner, Owner::Own(..))
     }
 
     /// After a disconnect that nobody saw, the other side is another.
-    fn follow_peer(&mut self, fd: RawFd) {
-        let peer = read::peer_of(fd);
-        let known = self.rare.as_ref().and_then(|rare| rare.peer);
-        if peer.is_some() && peer != known {
-            self.forget_names();
-            self.rare().peer = peer;
+    fn follow_peer(&mut self, fd: RawFd, resumed: bool) {
+        let Some(peer) = read::peer_of(fd) else { return };
+        match self.rare.as_ref().and_then(|rare| rare.peer) {
+            Some(known) if known == peer => {}
+            Some(_) => {
+                if !resumed {
+                    self.counters.restart();
+                }
+                self.begin_series(Some(peer));
+            }
+            None => {
+                let rare = self.rare();
+                (rare.shown, rare.peer) = (None, Some(peer));
+            }
         }
     }
 
-    /// Addresses can be part of what tells its series from others.
-    fn forget_names(&mut self) {
+    /// Under another peer it has another series, without what it counted under the last.
+    fn begin_series(&mut self, peer: Option<SocketAddr>) {
         if let Owner::Own(_, labels) = &mut self.owner {
             *labels = None;
         }
-        if let Some(rare) = &mut self.rare {
-            rare.shown = None;
-        }
+        let start = *self.counters.totals();
+        let rare = self.rare();
+        rare.shown = None;
+        rare.peer = peer;
+        rare.start = Some(Box::new(start));
     }
 
     /// What it counted so far, and its levels in a reply.
