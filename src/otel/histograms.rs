@@ -8,7 +8,7 @@ use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 
 use super::GROUPS;
-use crate::info::{FIELDS, Field, Kind};
+use crate::info::{self, Field, Kind};
 use crate::monitor::{Attributes, Sample, Snapshot};
 
 /// The histograms of one registration, fed once a collection.
@@ -112,8 +112,8 @@ impl Histograms {
         };
         let sweep = "Time to read all watched sockets.";
         let sweep_duration = build("monitor.sweep.duration", sweep, "s", &TIMES);
-        let distributions = FIELDS.iter().filter(|field| field.kind == Kind::Distribution);
-        let of_fields = distributions.filter(|field| choose(field)).filter_map(|field| {
+        let distributions = info::rows(Kind::Distribution).filter(|field| choose(field));
+        let of_fields = distributions.filter_map(|field| {
             let bounds: &[f64] = match field.unit {
                 "s" => &TIMES,
                 "By/s" => &RATES,
