@@ -71,7 +71,7 @@
 //! two sweeps by `connect(AF_UNSPEC)` can be missed when the new connection has outgrown the old.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without a kernel to ask, what the monitor reads with has no use.
+// Off Linux the decoding helpers of the monitor are unused.
 #![cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 
 mod congestion;

@@ -107,11 +107,11 @@ impl Monitor {
     /// [for long](Builder::with_group_retention) makes room, or else the sockets are reported under
     /// `otel.metric.overflow=true`.
     ///
-    /// Histograms are the SDK's own, which forgets none: a cumulative exporter goes on to show
-    /// those of every group there ever was. They share 1.25 MiB of a push, some 400 groups of two
-    /// attributes; the samples of later groups are under `otel.metric.overflow=true`: see
-    /// [`max_groups`](Builder::with_max_groups). What cannot be exported of the attributes is
-    /// renamed, and told to [`on_error`](Builder::on_error): see [`Attributes`].
+    /// The SDK never forgets a histogram series: a cumulative exporter shows those of every group
+    /// there ever was. They share 1.25 MiB of a push, some 400 groups of two attributes; the
+    /// samples of later groups are under `otel.metric.overflow=true`: see
+    /// [`max_groups`](Builder::with_max_groups). An attribute that cannot be exported is changed,
+    /// and told to [`on_error`](Builder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
         let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);
@@ -126,10 +126,10 @@ impl Monitor {
     /// Watches a socket that is reported by itself, with these attributes and its
     /// [`Identity`].
     ///
-    /// Its series begin with what it did before. A socket that several values watch is one, with
-    /// the attributes it was first watched with, until the last of them is gone. This is apart from
-    /// groups: a socket watched in a group as well is in `tcp.*` and in `tcp.socket.*`, whole in
-    /// both, and read for each.
+    /// Its series begin with what it did before. A socket that several values watch is one series,
+    /// with the attributes it was first watched with, until the last of them is gone. Groups do not
+    /// matter here: a socket that is watched in a group as well is in `tcp.*` and in
+    /// `tcp.socket.*`, in full in both, and read for each.
     ///
     /// Beyond [`max_sockets`](Builder::with_max_sockets) its counters and up-downs are summed under
     /// `otel.metric.overflow=true`. What is no TCP socket is reported once as an error and then
@@ -172,6 +172,10 @@ impl Monitor {
     }
 
     /// What the latest sweep gave, without a new one; `None` before the first.
+    ///
+    /// A collection sweeps too, and its snapshot is what it told its provider. There the worst of
+    /// a group count from when they were chosen, and a group that took another's place may still
+    /// show zeros. Whoever needs totals that never fall asks for a [`snapshot`](Self::snapshot).
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
         self.shared.latest.load_full()
     }
@@ -219,10 +223,9 @@ impl Group {
     /// does not, and it is closed when its owner closes it. A sweep notices that, so the time of
     /// the last loan's end is taken for the end of the connection.
     ///
-    /// Should the value be leaked, the
-    /// owner can close the socket while it is watched; so each reading is verified by the
-    /// socket's cookie (0.1 to 0.2 us), and where a kernel has no cookies the socket is reported as
-    /// an error instead of read.
+    /// If the value is leaked, the owner can close the socket while it is watched. So each reading
+    /// is verified by the socket's cookie (0.1 to 0.2 us), and a kernel without cookies has the
+    /// socket reported as an error instead of read.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

@@ -41,9 +41,8 @@ impl Monitor {
     /// page that does not arrive (a file on a server that hangs, `userfaultfd`) has it, and so
     /// stops the sweep and the collection until the page is there.
     ///
-    /// Failed reads are counted at once, in `tcp.monitor.read.errors`, but told to
-    /// [`on_error`](crate::Builder::on_error) not during a collection: by the next watch, snapshot
-    /// or drop of a watched socket.
+    /// A collection counts failed reads in `tcp.monitor.read.errors` and does not call
+    /// [`on_error`](crate::Builder::on_error): the next call that the program makes does.
     ///
     /// Several monitors on one provider are told apart: see
     /// [`with_name`](crate::Builder::with_name).
@@ -166,7 +165,7 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
     let connections =
         |name, text, source| Metric::own(name, text, "{connection}", Kind::Counter, source);
     metrics.push(connections("connection.opened", "Connections seen.", Source::Opened));
-    let closed = "Connections that are no longer watched.";
+    let closed = "Connections seen that have ended.";
     metrics.push(connections("connection.closed", closed, Source::Closed));
     let summed = |field: &&Field| matches!(field.kind, Kind::Counter | Kind::UpDown);
     for (field, stem, whole) in exported(choose).filter(|(field, _, _)| summed(field)) {
@@ -250,7 +249,7 @@ struct Cycle {
     since: Instant,
 }
 
-/// A collection that has not come to its last instrument by then never will: a view dropped that.
+/// Age after which an unfinished collection is dropped: a view removed its last instrument.
 const STALE: Duration = Duration::from_secs(60);
 
 impl Registration {

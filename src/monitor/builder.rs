@@ -76,13 +76,13 @@ impl Builder {
     /// Sockets of further groups are summed under `otel.metric.overflow=true`, until a group
     /// [makes room](Self::with_group_retention).
     ///
-    /// The SDK forgets no histogram where it cumulates. So the groups there ever were share 1.25
-    /// MiB of each push over OTLP for theirs: with the default fields that is about 400 groups of
-    /// two attributes or 270 of six, with keys and values of 20 characters. A group takes its share
-    /// with its first sample; the samples of those that come too late are under
-    /// `otel.metric.overflow=true`, and all else is reported as ever. With more groups than the
-    /// default the share grows in proportion, up to 1,500 groups or as many as this: a push may
-    /// then be longer than the 4 MiB that receivers of gRPC take by default.
+    /// With cumulative temporality the SDK never forgets a histogram series. So the histograms of
+    /// all groups there ever were share 1.25 MiB of each push over OTLP: with the default fields
+    /// that is about 400 groups of two attributes or 270 of six, with keys and values of 20
+    /// characters. A group takes its share with its first sample. The samples of groups that come
+    /// too late are under `otel.metric.overflow=true`, and their other metrics are their own. With
+    /// more groups than the default the share grows in proportion, up to 1,500 groups or as many as
+    /// this: a push may then be longer than the 4 MiB that receivers of gRPC take by default.
     pub fn with_max_groups(mut self, groups: usize) -> Self {
         self.config.groups = groups;
         self
@@ -91,13 +91,13 @@ impl Builder {
     /// How long a group without handles and connections keeps its place at least. The default is an
     /// hour.
     ///
-    /// After that it makes room when a new group needs the place, provided that every provider has
-    /// reported its last counts; without a provider, that a snapshot has shown them. Its series
-    /// then ends, and should it come back it begins at zero. So that a backend sees that beginning,
-    /// each counter of a group that takes the place of another is first reported as zero, for one
-    /// collection.
-    /// Choose more than the longest range of your `rate()` and `increase()`: over less than that,
-    /// no backend can tell a series that ended and came back from one that went on.
+    /// After that it makes room when a new group needs the place, once every provider has reported
+    /// its last counts; without a provider, once a snapshot has shown them. Its series ends then,
+    /// and begins at zero if the group comes back. Each counter of a group
+    /// that takes the place of another is reported as zero once, so that a backend sees the
+    /// beginning. Choose more than the
+    /// longest range of your `rate()` and `increase()`: over a longer range no backend can tell a
+    /// series that ended and came back from one that went on.
     pub fn with_group_retention(mut self, retention: Duration) -> Self {
         self.config.retention = retention;
         self
@@ -117,14 +117,15 @@ impl Builder {
         self
     }
 
-    /// Called for every failed read with the socket's attributes.
+    /// Called for every failed read with the socket's attributes, and for every attribute that
+    /// cannot be exported as it was given: see [`Attributes`].
     ///
-    /// It is called by the next call that the program itself makes after the failure: of
-    /// [`Monitor::group`], [`Monitor::snapshot`], a `watch`, or the end of a
-    /// [`Watched`](crate::Watched), on that thread. It is never called within a collection, which
-    /// runs under a lock of the SDK's, nor within itself: it may watch, drop, collect, create
-    /// instruments, or log, and what fails by that waits for the next call. Up to 1,024 failures
-    /// wait, all are counted in `tcp.monitor.read.errors`. A panic in it is contained.
+    /// The next call of the program makes it, on that thread: [`Monitor::group`],
+    /// [`Monitor::snapshot`], [`Monitor::instrument`], a `watch`, or the end of a
+    /// [`Watched`](crate::Watched). A collection never calls it, because the SDK holds a lock then.
+    /// It never calls itself: it may watch, drop, collect, create instruments, or log, and what
+    /// fails by that waits for the next call. Up to 1,024 errors wait, and later ones are not told.
+    /// Every failed read is counted in `tcp.monitor.read.errors`. A panic in it is contained.
     pub fn on_error(
         mut self,
         call: impl Fn(&Attributes, &io::Error) + Send + Sync + 'static,

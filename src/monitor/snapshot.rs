@@ -50,15 +50,15 @@ pub(crate) struct Sums {
     pub(crate) up_downs_seen: u64,
 }
 
-/// What a series goes on from, from one sweep to the next.
+/// Where a series begins, and whose totals it shows.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// The connection or the set: its totals never fall.
+    /// Number of the connection or the set, whose totals never fall.
     pub(crate) lineage: u64,
     pub(crate) start: Start,
 }
 
-/// What of the totals a reader is told that has not seen the series before.
+/// How much of the totals is told to a reader that has not seen the series before.
 #[derive(Clone, Debug)]
 pub(crate) enum Start {
     /// Everything.
@@ -112,7 +112,7 @@ impl GroupSnapshot {
         (0..STATES).filter(seen).map(|rank| (rank, self.states[rank]))
     }
 
-    /// Watched sockets, listeners included.
+    /// Watched sockets, listeners included. One that could not be read by this sweep is left out.
     pub fn live(&self) -> u64 {
         self.states.iter().sum()
     }
@@ -135,8 +135,8 @@ impl SocketSnapshot {
         &self.labels.plain
     }
 
-    /// A field as the series reports it: counters since the socket was first watched, with what it
-    /// did before that, widened; all else as the kernel said it.
+    /// A field as the series reports it. Counters are those of the whole connection, widened, but
+    /// without what it did while nobody watched it; all else is as the kernel said it.
     pub fn get(&self, field: &Field) -> Option<Value> {
         match field.kind {
             Kind::Counter | Kind::UpDown => self.sums.get(field),
@@ -160,7 +160,8 @@ pub struct MonitorSnapshot {
     pub reads: u64,
     /// Failed reads since the monitor was made, by `error.type`.
     pub read_errors: Vec<(&'static str, u64)>,
-    /// Sockets since the monitor was made that a cap folded into an overflow set.
+    /// Sockets since the monitor was made that a cap folded into an overflow set. One that was
+    /// given back counts again when it is watched and folded again.
     pub folded: u64,
 }
 

@@ -18,10 +18,10 @@ use crate::read;
 ///
 /// A connection counts once in a monitor, however many values watch it: clones made with
 /// `try_clone`, references, or an `Arc` of one socket, watched one by one. It is watched until the
-/// last of them is gone. What `try_clone` returns and nobody watches keeps the connection open, but
-/// it is not read any more. A value that is leaked stays watched, until its
-/// descriptor is closed: that is noticed by the socket's cookie, reported once as an error, and no
-/// other socket is ever counted in its place.
+/// last of them is gone. A clone that nobody watches keeps the connection open, but it is not read
+/// any more. A value that is leaked stays watched until its descriptor is closed: a sweep notices
+/// that by the socket's cookie, reports it once as an error, and never counts another socket in
+/// its place.
 pub struct Watched<S> {
     // Dropped first: the last read needs the socket open.
     watch: Watch,
@@ -72,14 +72,17 @@ impl<S> Watched<S> {
 
     /// Ends the watch, with a last read, and gives the socket back.
     ///
-    /// The connection has not ended by that, and is not counted as closed before it is. Should it
-    /// be watched again, it goes on: what it did so far is not counted twice, and what it does
-    /// between the two watches is not counted at all. A group that watches it then has what it does
-    /// from then on.
+    /// The connection goes on, and counts as closed only after it ended. If it is watched again,
+    /// what it did so far is not counted twice, and what it did between the two watches is not
+    /// counted at all. The group that watches it then gets what it does from then on.
     ///
-    /// A monitor remembers up to 1,024 open connections without a watch, for groups and again for
-    /// sockets reported one by one, and the last 4,096 that ended. One that is forgotten counts as
-    /// closed, and as new when it is watched again: then its history counts once more.
+    /// While other values watch it too, nothing ends. It then counts as closed when the last of
+    /// them is dropped and the descriptor of that one is closed, even if this socket is still open.
+    ///
+    /// A monitor remembers up to 1,024 open connections without a watch, and about the last 4,096
+    /// that ended: so many for groups, and again for sockets reported one by one. An open one that
+    /// has to make room counts as closed, and is among those that ended from then on. One that is
+    /// forgotten there counts as new when it is watched again: its history counts once more.
     pub fn into_inner(self) -> S {
         let Self { mut watch, socket, mut rest } = self;
         // If the last read met the socket, it is open: its owner has it in hand.

@@ -46,7 +46,8 @@ use crate::monitor::{Group, Monitor, Watched};
 ///
 /// # Few groups
 ///
-/// A group is kept for each target, and a crawler has too many of those. Beyond
+/// Each target has a group, which stays for [an hour](crate::Builder::with_group_retention) after
+/// its last connection, and a crawler has too many targets. Beyond
 /// [`with_max_groups`](crate::Builder::with_max_groups) connections to further targets are summed
 /// under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or
 /// [one group](Self::in_group) before that.
