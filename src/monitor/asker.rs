@@ -9,6 +9,17 @@ use super::builder::Source;
 use crate::info::Reply;
 use crate::read::ROOM;
 
+/// Which readings are verified by the cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verify {
+    Always,
+    /// What others can close, and whatever would add something, unless the value that is watched
+    /// has the descriptor to itself.
+    WhatAdds,
+    /// None: the caller has the socket in hand, and has just asked for its cookie.
+    Never,
+}
+
 /// Why a socket could not be read.
 pub(crate) enum Failure {
     /// It may work again.

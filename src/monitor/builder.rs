@@ -93,9 +93,8 @@ impl Builder {
     ///
     /// After that it makes room when a new group needs the place, once every provider has reported
     /// its last counts; without a provider, once a snapshot has shown them. Its series ends then,
-    /// and begins at zero if the group comes back. Each counter of a group
-    /// that takes the place of another is reported as zero once, so that a backend sees the
-    /// beginning. Choose more than the
+    /// and begins at zero if the group comes back. Each counter of a group that takes the place of
+    /// another is reported as zero once, so that a backend sees the beginning. Choose more than the
     /// longest range of your `rate()` and `increase()`: over a longer range no backend can tell a
     /// series that ended and came back from one that went on.
     pub fn with_group_retention(mut self, retention: Duration) -> Self {

@@ -22,7 +22,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::asker::{Asker, Failure};
+use super::asker::{Asker, Failure, Verify};
 use super::connections::Returned;
 use super::counters::{Counters, Increments, RawCounters, Totals};
 use super::handles::{Handle, Handles, Holding};
@@ -84,17 +84,6 @@ enum Standing {
     Opened,
     /// Both, before: it was thought to have ended.
     Closed,
-}
-
-/// Which readings are verified by the cookie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verify {
-    Always,
-    /// What others can close, and whatever would add something, unless the value that is watched
-    /// has the descriptor to itself.
-    WhatAdds,
-    /// None: the caller has the socket in hand, and has just asked for its cookie.
-    Never,
 }
 
 /// One reply, and what it adds.

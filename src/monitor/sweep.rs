@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::asker::Failure;
-use super::entry::{Entry, Verify};
+use super::asker::{Failure, Verify};
+use super::entry::Entry;
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::ledger::Audience;
