@@ -260,6 +260,15 @@ impl Counters {
             self.place(rank, raw, added[rank]);
         }
         self.unplaced &= !raw.present;
+        // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on.
+        let mut clocks = (0..COUNTERS).filter(|rank| HABITS[*rank] == Habit::Survivor);
+        if let Some(busy) = clocks.next().filter(|busy| raw.present >> busy & 1 != 0) {
+            let stalled = clocks.fold(0, |sum: u64, rank| sum.saturating_add(added[rank]));
+            if added[busy] < stalled {
+                added[busy] = stalled;
+                self.place(busy, raw, stalled);
+            }
+        }
         added
     }
 

@@ -210,6 +210,20 @@ fn clocks_that_fall_add_no_more_than_they_ran() {
 }
 
 #[test]
+fn what_a_stall_adds_is_busy_time_even_as_a_clock_wraps() {
+    let clocks = |busy, stalled| raw(&[("busy_time", busy), ("rwnd_limited", stalled)]);
+    let mut counters = Counters::new();
+    let mut added = |busy, stalled| {
+        let Increments { added } = counters.advance(&clocks(busy, stalled));
+        [added[rank("busy_time")], added[rank("rwnd_limited")]]
+    };
+    added(CLOCK_RANGE + 700_000, 300_000);
+    // The clock of neither stall wrapped. What is left of the busy time must not fall.
+    assert_eq!(added(1_000_000, 450_000), [150_000, 150_000]);
+    assert_eq!(added(1_000_070, 450_050), [70, 50]);
+}
+
+#[test]
 fn rebasing_adds_nothing_of_what_it_reads() {
     let mut counters = Counters::new();
     counters.advance(&raw(&[("bytes_sent", 100), ("segs_in", 7)]));
