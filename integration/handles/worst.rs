@@ -3,6 +3,7 @@
 
 use std::net::TcpStream;
 
+use opentelemetry::KeyValue;
 use tcpinfo::Worst;
 
 use super::{Scene, connected, cookie, counted, send, sent_by, sent_in, stall, stalled};
@@ -110,6 +111,32 @@ fn a_choice_that_only_others_saw_end_goes_on() {
         group.show_worst(Worst::Stalled, 1);
         scene.exports[0].collect();
         assert_eq!(scene.exports[0].latest_sent("tcp.socket", &series), Some(0.0));
+    }
+}
+
+/// Group and socket have the same attributes: one series, in which no byte is twice.
+#[test]
+fn watched_by_itself_under_the_same_attributes_it_is_not_counted_twice() {
+    let mut scene = Scene::new();
+    let group = scene.group("a");
+    group.show_worst(Worst::Stalled, 1);
+    let (client, server) = connected();
+    let series = series("a", &client);
+    let _watched = group.watch(&client);
+    stall(&client, &server, MUCH);
+    scene.collect();
+    for _ in 0..3 {
+        send(&client, &server, 100);
+        scene.collect();
+        let own = scene.monitor.watch(&client, [KeyValue::new("group", "a")]);
+        scene.collect();
+        send(&client, &server, 10);
+        scene.collect();
+        drop(own);
+        scene.collect();
+    }
+    for exports in &scene.exports {
+        assert_eq!(exports.sent("tcp.socket", &series), 330.0);
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Views {
 struct View {
     /// Whose totals these are.
     lineage: u64,
+    /// Whether it was chosen as one of the worst of its group.
+    chosen: bool,
     /// The totals it stood at.
     last: Totals,
     /// What was told of them.
@@ -47,8 +49,12 @@ impl Views {
                 Occupied(view) if view.get().collection == now => return false,
                 Occupied(view) => {
                     let view = view.into_mut();
-                    let more =
-                        if view.lineage == lineage { since(&totals, &view.last) } else { fresh() };
+                    let more = match view.lineage == lineage {
+                        true => since(&totals, &view.last),
+                        // The same connection by its cookie, which is watched by itself as well.
+                        false if view.chosen => [0; COUNTERS],
+                        false => fresh(),
+                    };
                     for (told, more) in view.told.iter_mut().zip(&more) {
                         *told = told.wrapping_add(*more);
                     }
@@ -56,6 +62,7 @@ impl Views {
                 }
                 Vacant(place) => place.insert(View {
                     lineage,
+                    chosen: false,
                     last: totals,
                     told: fresh(),
                     seen: 0,
@@ -63,6 +70,7 @@ impl Views {
                 }),
             };
             view.lineage = lineage;
+            view.chosen = matches!(socket.origin.start, Start::Now);
             view.last = totals;
             view.seen |= socket.sums.seen;
             view.collection = now;
