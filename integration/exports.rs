@@ -16,8 +16,6 @@ pub(crate) struct Exports {
     reader: Reader,
     provider: SdkMeterProvider,
     temporality: Temporality,
-    /// Whether the counters of a group may begin again without an export that lacks them.
-    groups_begin_again: bool,
     latest: Collected,
     sums: BTreeMap<Series, f64>,
     samples: BTreeMap<Series, u64>,
@@ -38,7 +36,6 @@ impl Exports {
             reader,
             provider,
             temporality,
-            groups_begin_again: false,
             latest: Collected::default(),
             sums: BTreeMap::new(),
             samples: BTreeMap::new(),
@@ -48,11 +45,6 @@ impl Exports {
     /// One that exports totals, and one that exports differences.
     pub(crate) fn both(monitor: &Monitor) -> [Self; 2] {
         [Temporality::Cumulative, Temporality::Delta].map(|it| Self::new(monitor, it))
-    }
-
-    /// A group that took another's place says so by a zero: its counters may fall.
-    pub(crate) fn with_groups_that_begin_again(self) -> Self {
-        Self { groups_begin_again: true, ..self }
     }
 
     pub(crate) fn provider(&self) -> &SdkMeterProvider {
@@ -69,19 +61,17 @@ impl Exports {
         for (series, value) in &now.counters {
             assert!((0.0..ABSURD).contains(value), "{series} is {value} ({:?})", self.temporality);
             let delta = match (self.temporality, self.latest.counters.get(series)) {
-                (Temporality::Cumulative, Some(before)) if before <= value => value - before,
-                (Temporality::Cumulative, Some(before)) => {
-                    let may = self.groups_begin_again && !series.starts_with("tcp.socket.");
-                    assert!(may, "{series} fell from {before} to {value}");
-                    *value
+                (Temporality::Delta, _) | (_, None) => *value,
+                (_, Some(before)) => {
+                    assert!(before <= value, "{series} fell from {before} to {value}");
+                    value - before
                 }
-                _ => *value,
             };
             *self.sums.entry(series.clone()).or_default() += delta;
         }
         for (series, count) in &now.histograms {
             let samples = self.samples.entry(series.clone()).or_default();
-            let before = if self.temporality == Temporality::Delta { *samples } else { 0 };
+            let before = if self.temporality == Temporality::Cumulative { 0 } else { *samples };
             *samples = before + count;
         }
         self.latest = now;

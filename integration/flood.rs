@@ -116,7 +116,7 @@ fn a_host_that_is_visited_all_the_time_goes_on_through_a_flood_of_others() {
 fn hosts_that_make_room_for_each_other_lose_nothing() {
     let builder = Monitor::builder().with_max_groups(20);
     let monitor = builder.with_group_retention(std::time::Duration::ZERO).build();
-    let mut both = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let mut both = Exports::both(&monitor);
     let mut hosts = Hosts::of(&monitor, Ipv4Addr::new(127, 0, 3, 3));
     for number in 0..1_000_usize {
         // Every third is one of a few that come back.

@@ -9,6 +9,7 @@ mod identities;
 mod memory;
 mod numbers;
 mod once;
+mod readers;
 mod retention;
 mod scopes;
 mod strangers;

@@ -180,3 +180,24 @@ fn a_callback_may_do_anything_and_is_not_called_within_itself() {
     // The callback and its monitor hold each other.
     world.lock().expect("whole").take();
 }
+
+#[test]
+fn a_callback_may_panic_while_a_panic_unwinds() {
+    let seen = Arc::new(AtomicU64::new(0));
+    let calls = Arc::clone(&seen);
+    let monitor = Monitor::builder()
+        .on_error(move |_, _| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            panic!("the callback's own");
+        })
+        .build();
+    let group = monitor.group([]);
+    let unwinds = thread::spawn(move || {
+        let _both = [group.watch(udp()), group.watch(udp())];
+        panic!("the program's own");
+    });
+    assert!(unwinds.join().is_err());
+    assert_eq!(seen.load(Ordering::Relaxed), 2);
+    drop(monitor.group([]).watch(udp()));
+    assert_eq!(seen.load(Ordering::Relaxed), 3);
+}

@@ -81,7 +81,7 @@ fn the_overflow_is_there_at_zero_once_the_last_place_is_taken() {
 #[test]
 fn a_group_that_takes_a_place_is_zero_once_to_each_who_collects() {
     let monitor = at_once(1);
-    let mut both = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let mut both = Exports::both(&monitor);
     pass(&monitor, "a", 10);
     both.iter_mut().for_each(Exports::collect);
     assert_eq!(opened(&both[0]), [("{group=a}", 1.0), (OVERFLOW, 0.0)]);
@@ -126,7 +126,7 @@ fn a_group_that_takes_a_place_without_sockets_shows_each_counter_at_zero_first()
 #[test]
 fn a_group_keeps_its_place_until_everybody_reported_it() {
     let monitor = at_once(1);
-    let [mut one, mut two] = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let [mut one, mut two] = Exports::both(&monitor);
     pass(&monitor, "a", 10);
     one.collect();
     // The other has not collected since.
@@ -150,7 +150,7 @@ fn a_group_keeps_its_place_until_everybody_reported_it() {
 #[test]
 fn a_group_that_shows_its_worst_makes_no_room() {
     let monitor = at_once(2);
-    let mut both = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let mut both = Exports::both(&monitor);
     let shown = group(&monitor, "shown");
     shown.show_worst(Worst::Stalled, 1);
     drop(shown);
@@ -231,7 +231,7 @@ fn groups_that_gone_providers_missed_have_places_again() {
 fn a_group_that_makes_room_as_its_last_user_leaves_loses_no_byte() {
     const ROUNDS: usize = 4_000;
     let monitor = at_once(30);
-    let both = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let both = Exports::both(&monitor);
     let done = AtomicBool::new(false);
     let (both, bytes) = thread::scope(|scope| {
         let both = both.map(|exports| scope.spawn(|| until_done(exports, &done)));
@@ -284,7 +284,7 @@ fn groups_that_make_room_while_others_leave_lose_no_connection() {
     const THREADS: u64 = 4;
     const EACH: u64 = 1_000;
     let monitor = at_once(8);
-    let both = Exports::both(&monitor).map(Exports::with_groups_that_begin_again);
+    let both = Exports::both(&monitor);
     let (peers, done) = (Peers::default(), AtomicBool::new(false));
     let both = thread::scope(|scope| {
         let both = both.map(|exports| scope.spawn(|| until_done(exports, &done)));
