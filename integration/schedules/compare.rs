@@ -59,7 +59,9 @@ impl World<'_> {
                 let [sent, again] = fields.map(|field| integer(found.get(field)));
                 Totals { opened: found.opened, closed: found.closed, sent: sent - again }
             });
-            assert_eq!(now, *expected, "group {group} of the {} snapshot", NAMES[number]);
+            let monitor = &snapshot.monitor;
+            let who = NAMES[number];
+            assert_eq!(now, *expected, "group {group} of the {who} snapshot, {monitor:?}");
         }
         let mut own: BTreeMap<String, u64> = BTreeMap::new();
         for socket in &snapshot.sockets {

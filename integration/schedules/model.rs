@@ -40,6 +40,8 @@ pub(super) struct Account {
     pub(super) before: u64,
     opened: bool,
     ended: bool,
+    /// Whether it ended in its present life.
+    gone: bool,
     /// How often it was watched again after it had ended, and what was counted before the last
     /// time: the monitor knows such a one by its cookie alone.
     pub(super) lives: usize,
@@ -73,7 +75,8 @@ impl Books {
         let known = self.accounts.get_mut(&(connection, is_group(family)));
         if let Some(account) = known {
             if account.handles.is_empty() {
-                if account.ended {
+                if account.gone {
+                    account.gone = false;
                     account.lives += 1;
                     account.past = account.total;
                 }
@@ -96,6 +99,7 @@ impl Books {
             before: 0,
             opened: false,
             ended: false,
+            gone: false,
             lives: 0,
             past: 0,
         };
@@ -155,12 +159,14 @@ impl Books {
 
 /// Ends a connection that nobody watches, if its last descriptor is closed.
 fn end(account: &mut Account, is_open: impl Fn(&RawFd) -> bool, groups: &mut [Totals]) {
-    if account.handles.is_empty() && !is_open(&account.last) && !account.ended {
-        account.ended = true;
-        if let Some(group) = account.first {
-            groups[group].closed += 1;
-        }
+    if !account.handles.is_empty() || is_open(&account.last) {
+        return;
     }
+    account.gone = true;
+    if let (false, Some(group)) = (account.ended, account.first) {
+        groups[group].closed += 1;
+    }
+    account.ended = true;
 }
 
 fn read(account: &mut Account, sent: u64, groups: &mut [Totals]) {
