@@ -111,6 +111,35 @@ fn a_handle_that_is_slow_to_close_does_not_end_a_connection_that_was_watched_sin
     assert_eq!(scene.counted("a"), counted(1, 1, 0, 10));
 }
 
+/// Whichever was first, and whether or not a sweep met the closed one.
+#[test]
+fn a_leaked_handle_whose_descriptor_is_closed_is_not_the_last() {
+    for (leaked_first, swept) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut scene = Scene::new();
+        let group = scene.group("a");
+        let (client, server) = connected();
+        let clone = client.try_clone().expect("a descriptor is free");
+        let leak = || std::mem::forget(group.watch(&client));
+        if leaked_first {
+            leak();
+        }
+        let watched = group.watch(&clone);
+        if !leaked_first {
+            leak();
+        }
+        send(&client, &server, 10);
+        drop(client);
+        if swept {
+            scene.collect();
+        }
+        drop(watched);
+        let what = format!("leaked first: {leaked_first}, swept: {swept}");
+        assert_eq!(scene.counted("a"), counted(1, 0, 0, 10), "{what}");
+        drop(clone);
+        assert_eq!(scene.counted("a"), counted(1, 1, 0, 10), "{what}");
+    }
+}
+
 #[test]
 fn a_connection_that_no_sweep_met_opened_and_closed() {
     let mut scene = Scene::new();

@@ -77,6 +77,12 @@ impl Handles {
         self.first.is_none() && self.last == serial
     }
 
+    /// All others than the one with this number.
+    pub(crate) fn beside(&self, serial: u64) -> impl Iterator<Item = Handle> {
+        let all = self.others.iter().rev().chain(&self.first);
+        all.filter(move |handle| handle.serial != serial).copied()
+    }
+
     /// Adds one to others.
     pub(crate) fn join(&mut self, handle: Handle) {
         self.others.push(handle);

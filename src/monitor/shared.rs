@@ -17,6 +17,7 @@
 //! lock, and the slot is checked again under its own. The program's `on_error` is called with none
 //! of them.
 
+use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -235,6 +236,10 @@ impl Shared {
             let (asker, registrations) = (&self.asker, &self.registrations);
             let last = AssertUnwindSafe(|| entry.finish(asker, registrations, handle));
             let last = catch_unwind(last).unwrap_or_else(|_| Err(panicked()));
+            let next = |entry: &Entry| entry.handles.beside(ticket.serial).next();
+            while let Some(other) = next(entry).filter(|it| !entry.is_behind(*it)) {
+                self.withdraw_leaked(entry, other.serial);
+            }
             self.withdraw(entry, ticket.serial);
             Some(last.map_err(|error| Failed::new(entry.owner.attributes(), error)))
         });
@@ -246,6 +251,14 @@ impl Shared {
             }
             None => false,
         }
+    }
+
+    /// Takes out one of several handles that was leaked, and whose descriptor is closed: it is not
+    /// the last that watched.
+    pub(crate) fn withdraw_leaked(&self, entry: &mut Entry, serial: u64) {
+        let error = io::Error::other(read::WrongSocket);
+        self.failures.note(Failed::new(entry.owner.attributes(), error));
+        self.withdraw(entry, serial);
     }
 
     /// Takes a handle from a connection, and says whether nobody watches it any more.

@@ -131,7 +131,15 @@ impl Pass<'_> {
         let verify = if due { Verify::Always } else { Verify::WhatAdds };
         loop {
             match self.read(entry, handle, verify) {
-                Ok(()) => return None,
+                Ok(()) => {
+                    let gone = |entry: &Entry| {
+                        entry.handles.beside(handle.serial).find(|it| !entry.is_behind(*it))
+                    };
+                    while let Some(other) = gone(entry) {
+                        self.shared.withdraw_leaked(entry, other.serial);
+                    }
+                    return None;
+                }
                 Err(Failure::Passing(error)) => {
                     self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
                     self.show_last(entry);
