@@ -149,10 +149,12 @@ impl Shared {
                     Place::Own(membership) => return Owner::Set(membership),
                     Place::Folded(membership) => membership,
                 }
-            } else if self.own.fetch_add(1, Ordering::Relaxed) < cap {
-                return Owner::Own(attributes, None);
             } else {
-                self.own.fetch_sub(1, Ordering::Relaxed);
+                let one_more = |own| (own < cap).then_some(own + 1);
+                let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+                if self.own.fetch_update(set, fetch, one_more).is_ok() {
+                    return Owner::Own(attributes, None);
+                }
                 lock(&self.sets).overflow(Family::Socket)
             };
             self.folded.fetch_add(1, Ordering::Relaxed);
