@@ -93,6 +93,7 @@ async fn the_default_attributes_are_the_targets_host_and_port() {
         ("amqp://example.com", "server.address=example.com"),
         ("example.com:7000", "server.address=example.com,server.port=7000"),
         ("/path", ""),
+        ("http://[]:81", "server.port=81"),
     ];
     for (target, expected) in cases {
         let monitor = Monitor::new();

@@ -210,8 +210,8 @@ impl Entry {
             }
             Verify::Never => false,
         };
-        // Verified after reading: if the cookie still matches, the reply came from this socket. Only
-        // who swaps the descriptor by `dup2` and back, between the two calls, deceives that.
+        // Verified after reading: if the cookie still matches, the reply came from this socket.
+        // Only who swaps the descriptor by `dup2` and back, between the two calls, deceives that.
         if check && !self.is_behind(handle) {
             if self.was_no_socket(handle) {
                 self.phase = Phase::Foreign;

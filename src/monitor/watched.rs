@@ -20,8 +20,9 @@ use crate::read;
 /// `try_clone`, references, or an `Arc` of one socket, watched one by one. It is watched until the
 /// last of them is gone. A clone that nobody watches keeps the connection open, but it is not read
 /// any more. A value that is leaked stays watched until its descriptor is closed: a sweep notices
-/// that by the socket's cookie, reports it once as an error, and never counts another socket in
-/// its place.
+/// that by the socket's cookie, reports it once as an error, and never counts another socket in its
+/// place. Only a program that swaps the descriptor of a lent socket itself, by `dup2` to another
+/// socket and back while it is read, deceives it.
 pub struct Watched<S> {
     // Dropped first: the last read needs the socket open.
     watch: Watch,

@@ -204,7 +204,8 @@ fn server(target: &Uri) -> Vec<KeyValue> {
         Some("https" | "wss") => Some(443),
         _ => None,
     });
-    let address = target.host().map(|host| KeyValue::new("server.address", canonical(host)));
+    let host = target.host().map(canonical).filter(|host| !host.is_empty());
+    let address = host.map(|host| KeyValue::new("server.address", host));
     let port = port.map(|port| KeyValue::new("server.port", i64::from(port)));
     address.into_iter().chain(port).collect()
 }
