@@ -273,7 +273,7 @@ pub(crate) const fn count(kind: Kind) -> usize {
 }
 
 /// The rows of a kind, in table order.
-#[cfg(all(feature = "otel", any(feature = "serde", test)))]
+#[cfg(feature = "otel")]
 pub(crate) fn rows(kind: Kind) -> impl Iterator<Item = &'static Field> {
     FIELDS.iter().filter(move |field| field.kind == kind)
 }
