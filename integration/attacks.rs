@@ -14,22 +14,6 @@ use tcpinfo::{FIELDS, Monitor, Value};
 
 use crate::exports::Exports;
 
-/// Random numbers, the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
-
 /// What the groups of a monitor counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Totals {

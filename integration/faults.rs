@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::loopback::until;
+use crate::random::Rng;
 use check::{Expected, just, up_to};
 use namespace::{test_of, with_two, with_two_of};
-use relay::{Dice, Fault, Link, What};
+use relay::{Fault, Link, What};
 use scene::{Plan, Scene};
 
 /// Enough for every congestion window there is on the way, and a moment's work.
@@ -55,8 +56,8 @@ fn a_good_path_moves_traffic_alone() {
 #[test]
 #[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
 fn random_loss_is_retransmitted_without_timeouts() {
-    let mut dice = Dice::new(7);
-    let plan = Plan::there(short(What::Drop, move |_| dice.below(20) == 0));
+    let mut rng = Rng::new(7);
+    let plan = Plan::there(short(What::Drop, move |_| rng.below(20) == 0));
     transfer(plan, LEN, |scene| {
         let [there, _] = scene.tallies();
         assert_eq!(there.dropped, 21);

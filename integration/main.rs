@@ -40,8 +40,6 @@ mod loans;
 mod loopback;
 mod matrix;
 #[cfg(feature = "otel")]
-mod mishaps;
-#[cfg(feature = "otel")]
 mod monitor;
 #[cfg(feature = "otel")]
 mod mptcp;
@@ -58,8 +56,12 @@ mod presence;
 mod programs;
 mod properties;
 #[cfg(feature = "otel")]
+mod random;
+#[cfg(feature = "otel")]
 mod reader;
 mod replies;
+#[cfg(feature = "otel")]
+mod robustness;
 #[cfg(feature = "tokio")]
 mod sameness;
 #[cfg(feature = "otel")]

@@ -35,7 +35,7 @@ sanitized() {
     ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$name \
         cargo test --no-fail-fast --target "$target" --target-dir "target/$name" "$@" \
         --no-default-features --features otel,diag,serde --lib --test integration -- \
-        "${tests[@]}" churn:: handles:: loans:: mishaps:: schedules::
+        "${tests[@]}" churn:: handles:: loans:: robustness:: schedules::
 }
 
 case ${1-} in

@@ -46,7 +46,7 @@ pub use self::worst::Worst;
 
 use self::failures::Failed;
 use self::handles::Holding;
-use self::set::{Family, Membership, Place};
+use self::set::{Family, Membership, Placement};
 use self::slots::lock;
 
 /// Watches sockets and turns them into metrics.
@@ -116,8 +116,8 @@ impl Monitor {
         let attributes = self.checked(attributes);
         let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);
         let (membership, folded) = match place {
-            Place::Own(membership) => (membership, false),
-            Place::Folded(membership) => (membership, true),
+            Placement::Own(membership) => (membership, false),
+            Placement::Folded(membership) => (membership, true),
         };
         self.shared.failures.tell();
         Group { shared: Arc::clone(&self.shared), membership, folded }

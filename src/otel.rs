@@ -69,7 +69,7 @@ impl Monitor {
 
 /// What a metric reports of a snapshot.
 #[derive(Clone, Copy)]
-enum Source {
+enum Report {
     /// A field of every group.
     Group(&'static Field),
     /// The parts of a shared metric, of every group.
@@ -93,18 +93,18 @@ struct Metric {
     unit: &'static str,
     kind: Kind,
     is_time: bool,
-    source: Source,
+    report: Report,
 }
 
 impl Metric {
-    fn of_field(family: &str, field: &'static Field, stem: &str, source: Source) -> Self {
+    fn of_field(family: &str, field: &'static Field, stem: &str, report: Report) -> Self {
         Self {
             name: format!("{family}.{stem}"),
             description: field.description,
             unit: field.unit,
             kind: field.kind,
             is_time: field.is_time(),
-            source,
+            report,
         }
     }
 
@@ -113,19 +113,19 @@ impl Metric {
         description: &'static str,
         unit: &'static str,
         kind: Kind,
-        source: Source,
+        report: Report,
     ) -> Self {
-        Self { name: format!("{GROUPS}.{name}"), description, unit, kind, is_time: false, source }
+        Self { name: format!("{GROUPS}.{name}"), description, unit, kind, is_time: false, report }
     }
 
-    /// Creates the instrument with a callback that observes what its source says.
+    /// Creates the instrument with a callback that observes its report.
     fn create(self, meter: &Meter, index: usize, registration: &Arc<Registration>) {
-        let Self { name, description, unit, kind, is_time, source } = self;
+        let Self { name, description, unit, kind, is_time, report } = self;
         let registration = Arc::clone(registration);
         macro_rules! build {
             ($builder:ident, $number:expr) => {{
                 let callback = move |observer: &dyn AsyncInstrument<_>| {
-                    registration.observe(index, source, |value, attributes| {
+                    registration.observe(index, report, |value, attributes| {
                         observer.observe($number(value), attributes);
                     });
                 };
@@ -160,21 +160,21 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
     let state = FIELDS.iter().find(|field| field.name == "state").filter(|field| choose(field));
     metrics.extend(state.map(|_| {
         let text = "Connections by state, listeners included.";
-        Metric::own("connection.count", text, "{connection}", Kind::UpDown, Source::States)
+        Metric::own("connection.count", text, "{connection}", Kind::UpDown, Report::States)
     }));
     let connections =
-        |name, text, source| Metric::own(name, text, "{connection}", Kind::Counter, source);
-    metrics.push(connections("connection.opened", "Connections seen.", Source::Opened));
+        |name, text, report| Metric::own(name, text, "{connection}", Kind::Counter, report);
+    metrics.push(connections("connection.opened", "Connections seen.", Report::Opened));
     let closed = "Connections seen that have ended.";
-    metrics.push(connections("connection.closed", closed, Source::Closed));
+    metrics.push(connections("connection.closed", closed, Report::Closed));
     let summed = |field: &&Field| matches!(field.kind, Kind::Counter | Kind::UpDown);
     for (field, stem, whole) in exported(choose).filter(|(field, _, _)| summed(field)) {
-        let source = if whole { Source::GroupParts } else { Source::Group(field) };
-        metrics.push(Metric::of_field(GROUPS, field, stem, source));
+        let report = if whole { Report::GroupParts } else { Report::Group(field) };
+        metrics.push(Metric::of_field(GROUPS, field, stem, report));
     }
     for (field, stem, whole) in exported(choose) {
-        let source = if whole { Source::SocketParts } else { Source::Socket(field) };
-        metrics.push(Metric::of_field(SOCKETS, field, stem, source));
+        let report = if whole { Report::SocketParts } else { Report::Socket(field) };
+        metrics.push(Metric::of_field(SOCKETS, field, stem, report));
     }
     let watched = "Sockets watched.";
     metrics.push(Metric::own(
@@ -182,7 +182,7 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
         watched,
         "{socket}",
         Kind::UpDown,
-        Source::Watched,
+        Report::Watched,
     ));
     let errors = "Failed reads of watched sockets.";
     metrics.push(Metric::own(
@@ -190,10 +190,10 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
         errors,
         "{error}",
         Kind::Counter,
-        Source::ReadErrors,
+        Report::ReadErrors,
     ));
     let folded = "Sockets folded into an overflow set by a cap.";
-    metrics.push(Metric::own("monitor.folded", folded, "{socket}", Kind::Counter, Source::Folded));
+    metrics.push(Metric::own("monitor.folded", folded, "{socket}", Kind::Counter, Report::Folded));
     metrics
 }
 
@@ -254,10 +254,10 @@ const STALE: Duration = Duration::from_secs(60);
 
 impl Registration {
     /// Observes one metric. Whatever goes wrong stays here: a panic would poison the pipeline.
-    fn observe(&self, index: usize, source: Source, emit: impl FnMut(Value, &[KeyValue])) {
+    fn observe(&self, index: usize, report: Report, emit: impl FnMut(Value, &[KeyValue])) {
         let observed = catch_unwind(AssertUnwindSafe(|| {
             if let Some(snapshot) = self.snapshot(index) {
-                self.report(&snapshot, source, emit);
+                self.report(&snapshot, report, emit);
             }
         }));
         drop(observed);
@@ -304,19 +304,19 @@ impl Registration {
     fn report(
         &self,
         snapshot: &Snapshot,
-        source: Source,
+        report: Report,
         mut emit: impl FnMut(Value, &[KeyValue]),
     ) {
         let (groups, sockets) = (&snapshot.groups, &snapshot.sockets);
-        match source {
-            Source::Group(field) => {
+        match report {
+            Report::Group(field) => {
                 for group in groups {
                     if let Some(value) = group.get(field) {
                         emit(value, group.attributes().as_slice());
                     }
                 }
             }
-            Source::GroupParts => {
+            Report::GroupParts => {
                 for group in groups {
                     parts(
                         |field| group.get(field),
@@ -326,31 +326,31 @@ impl Registration {
                     );
                 }
             }
-            Source::States => {
+            Report::States => {
                 for group in groups {
                     for (rank, count) in group.state_ranks() {
                         emit(Value::Integer(count), group.labels.state(rank));
                     }
                 }
             }
-            Source::Opened => {
+            Report::Opened => {
                 for group in groups {
                     emit(Value::Integer(group.opened), group.attributes().as_slice());
                 }
             }
-            Source::Closed => {
+            Report::Closed => {
                 for group in groups {
                     emit(Value::Integer(group.closed), group.attributes().as_slice());
                 }
             }
-            Source::Socket(field) => {
+            Report::Socket(field) => {
                 for socket in sockets {
                     if let Some(value) = socket.get(field) {
                         emit(value, socket.attributes().as_slice());
                     }
                 }
             }
-            Source::SocketParts => {
+            Report::SocketParts => {
                 for socket in sockets {
                     parts(
                         |field| socket.get(field),
@@ -360,9 +360,9 @@ impl Registration {
                     );
                 }
             }
-            Source::Watched => emit(Value::Integer(snapshot.monitor.watched), &[]),
-            Source::Folded => emit(Value::Integer(snapshot.monitor.folded), &[]),
-            Source::ReadErrors => {
+            Report::Watched => emit(Value::Integer(snapshot.monitor.watched), &[]),
+            Report::Folded => emit(Value::Integer(snapshot.monitor.folded), &[]),
+            Report::ReadErrors => {
                 let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
                 for (kind, count) in &snapshot.monitor.read_errors {
                     let attributes =

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use tcpinfo::{Group, Monitor, Watched};
 
-use super::{Dice, Totals, sweeping};
+use super::{Totals, sweeping};
 use crate::loopback::Pair;
+use crate::random::Rng;
 
 const TIME: Duration = Duration::from_millis(1_500);
 
@@ -39,10 +40,10 @@ impl Line {
     }
 
     /// Watches and lets go of it in one of many ways, with a few bytes meanwhile.
-    fn visit(&self, monitor: &Monitor, group: &Group, dice: &mut Dice) {
-        let bytes = dice.below(50) as usize;
+    fn visit(&self, monitor: &Monitor, group: &Group, rng: &mut Rng) {
+        let bytes = rng.below(50) as usize;
         let client = &self.client;
-        match dice.below(9) {
+        match rng.below(9) {
             0 => {
                 let watched = group.watch(Arc::clone(client));
                 self.send(bytes);
@@ -95,10 +96,10 @@ fn what_many_threads_watch_at_once_counts_once() {
             for seed in 0..THREADS {
                 let (monitor, group, lines, visits) = (&monitor, &group, &lines, &visits);
                 scope.spawn(move || {
-                    let mut dice = Dice::new(seed);
+                    let mut rng = Rng::new(seed);
                     while !done.load(Ordering::Relaxed) {
-                        let line = &lines[dice.below(lines.len() as u64) as usize];
-                        line.visit(monitor, group, &mut dice);
+                        let line = &lines[rng.below(lines.len() as u64) as usize];
+                        line.visit(monitor, group, &mut rng);
                         visits.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -135,15 +136,15 @@ fn a_connection_that_goes_from_hand_to_hand_counts_whole() {
                 let (monitor, lines) = (&monitor, &lines);
                 scope.spawn(move || {
                     let group = monitor.group([]);
-                    let mut dice = Dice::new(seed);
+                    let mut rng = Rng::new(seed);
                     while !done.load(Ordering::Relaxed) {
-                        let (line, hand) = &lines[dice.below(lines.len() as u64) as usize];
+                        let (line, hand) = &lines[rng.below(lines.len() as u64) as usize];
                         let last = {
                             let mut hand = hand.lock().expect("nobody panics with it");
                             let own = group.watch(Arc::clone(&line.client));
                             hand.replace(own)
                         };
-                        line.send(dice.below(50) as usize);
+                        line.send(rng.below(50) as usize);
                         drop(last);
                     }
                 });
@@ -179,13 +180,13 @@ fn what_threads_push_out_of_the_memory_counts_once() {
                 let (monitor, lines) = (&monitor, &lines);
                 scope.spawn(move || {
                     let group = monitor.group([]);
-                    let mut dice = Dice::new(thread as u64);
+                    let mut rng = Rng::new(thread as u64);
                     for _ in 0..3 * LINES / THREADS {
-                        let (line, taken, counted) = &lines[dice.below(LINES as u64) as usize];
+                        let (line, taken, counted) = &lines[rng.below(LINES as u64) as usize];
                         if taken.swap(true, Ordering::Acquire) {
                             continue;
                         }
-                        let bytes = 1 + dice.below(50);
+                        let bytes = 1 + rng.below(50);
                         let watched = group.watch(Arc::clone(&line.client));
                         line.send(bytes as usize);
                         let seen = watched.info().expect("it is open").bytes_sent;

@@ -15,6 +15,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use super::namespace::Namespace;
 use super::packet::{Packet, Segment};
 use super::tally::{Tally, Window};
+use crate::random::Rng;
 
 /// One direction of the path.
 #[derive(Default)]
@@ -132,7 +133,7 @@ struct Path {
 
 struct Way {
     link: Link,
-    dice: Dice,
+    rng: Rng,
     /// When the bottleneck has sent what came before.
     free: Instant,
     /// The longest that something waited for that.
@@ -149,7 +150,7 @@ impl Way {
         let now = Instant::now();
         Self {
             link,
-            dice: Dice::new(7),
+            rng: Rng::new(7),
             free: now,
             queued: Duration::ZERO,
             last: now,
@@ -166,7 +167,7 @@ impl Way {
             self.free = self.free.max(now) + Duration::from_secs(1) * len as u32 / rate as u32;
             due = self.free;
         }
-        let jitter = self.link.jitter.mul_f64(f64::from(self.dice.below(1000)) / 1000.0);
+        let jitter = self.link.jitter.mul_f64(self.rng.below(1000) as f64 / 1000.0);
         self.last = self.last.max(due + self.link.delay + jitter);
         self.last
     }
@@ -294,22 +295,5 @@ impl Path {
             let sent = self.devices[1 - way].send(packet.bytes());
             sent.expect("the interface is up");
         }
-    }
-}
-
-/// The same random numbers every time: xorshift64.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number from 0 up to `end`, exclusive.
-    pub(crate) fn below(&mut self, end: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 33) % u64::from(end)) as u32
     }
 }

@@ -21,17 +21,17 @@ pub(crate) enum Verify {
 }
 
 /// Why a socket could not be read.
-pub(crate) enum Failure {
+pub(crate) enum ReadError {
     /// It may work again.
-    Passing(io::Error),
+    Transient(io::Error),
     /// The descriptor is no TCP socket, or no longer this one.
-    Final(io::Error),
+    Permanent(io::Error),
 }
 
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Passing(error) | Failure::Final(error) => error,
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Transient(error) | ReadError::Permanent(error) => error,
         }
     }
 }

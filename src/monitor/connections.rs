@@ -33,7 +33,7 @@ pub(crate) struct Connections {
 
 #[derive(Default)]
 struct Shard {
-    places: HashMap<u64, Place, BuildHasherDefault<CookieHasher>>,
+    locations: HashMap<u64, Location, BuildHasherDefault<CookieHasher>>,
 }
 
 /// Cookies of the last that ended, in a ring. One for all shards: which of them the cookies of a
@@ -46,7 +46,7 @@ struct Ended {
 
 /// Where a connection is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Location {
     Slot(usize),
     /// Nowhere any more, remembered at this place of the ring.
     Ended(usize),
@@ -88,18 +88,18 @@ impl Connections {
     /// it did. `insert` learns whether the connection is one that ended before.
     pub(crate) fn slot(&self, cookie: u64, insert: impl FnOnce(bool) -> usize) -> (usize, bool) {
         let mut shard = lock(self.shard(cookie));
-        let slot = match shard.places.entry(cookie) {
+        let slot = match shard.locations.entry(cookie) {
             Entry::Occupied(mut place) => match *place.get() {
-                Place::Slot(slot) => return (slot, false),
-                Place::Ended(_) => {
+                Location::Slot(slot) => return (slot, false),
+                Location::Ended(_) => {
                     let slot = insert(true);
-                    place.insert(Place::Slot(slot));
+                    place.insert(Location::Slot(slot));
                     slot
                 }
             },
             Entry::Vacant(vacant) => {
                 let slot = insert(false);
-                vacant.insert(Place::Slot(slot));
+                vacant.insert(Location::Slot(slot));
                 slot
             }
         };
@@ -110,16 +110,16 @@ impl Connections {
     pub(crate) fn end(&self, cookie: u64) {
         let mut ended = lock(&self.ended);
         let Ended { cookies, next } = &mut *ended;
-        let place = Place::Ended(*next);
-        lock(self.shard(cookie)).places.insert(cookie, place);
+        let place = Location::Ended(*next);
+        lock(self.shard(cookie)).locations.insert(cookie, place);
         match cookies.get_mut(*next) {
             None => cookies.push(cookie),
             Some(last) => {
                 let last = std::mem::replace(last, cookie);
                 let mut shard = lock(self.shard(last));
                 // Unless it was watched again, or ended again, since.
-                if last != cookie && shard.places.get(&last) == Some(&place) {
-                    shard.places.remove(&last);
+                if last != cookie && shard.locations.get(&last) == Some(&place) {
+                    shard.locations.remove(&last);
                 }
             }
         }

@@ -22,7 +22,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::asker::{Asker, Failure, Verify};
+use super::asker::{Asker, ReadError, Verify};
 use super::connections::Returned;
 use super::counters::{Counters, Increments, RawCounters, Totals};
 use super::handles::{Handle, Handles, Holding};
@@ -185,7 +185,7 @@ impl Entry {
         room: &'r mut [u8; ROOM],
         handle: Handle,
         verify: Verify,
-    ) -> Result<Reading<'r>, Failure> {
+    ) -> Result<Reading<'r>, ReadError> {
         let reply = match asker.ask(handle.fd, room) {
             Ok(reply) => reply,
             Err(error) if read::is_gone(&error) => {
@@ -193,9 +193,9 @@ impl Entry {
                 if unread && (self.cookie.is_none() || self.is_behind(handle)) {
                     self.phase = Phase::Foreign;
                 }
-                return Err(Failure::Final(error));
+                return Err(ReadError::Permanent(error));
             }
-            Err(error) => return Err(Failure::Passing(error)),
+            Err(error) => return Err(ReadError::Transient(error)),
         };
         let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
         let check = match verify {
@@ -216,7 +216,7 @@ impl Entry {
             if self.was_no_socket(handle) {
                 self.phase = Phase::Foreign;
             }
-            return Err(Failure::Final(io::Error::other(read::WrongSocket)));
+            return Err(ReadError::Permanent(io::Error::other(read::WrongSocket)));
         }
         Ok(self.take_in(asker, handle.fd, reply, &raw))
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::counters::Totals;
-use super::sample::{Dice, Reservoir, Sample};
+use super::sample::{Reservoir, Rng, Sample};
 
 /// Who reads totals: a registration, or whoever asks for snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Ledger {
         last: Sample,
         registrations: &[usize],
         cap: usize,
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) {
         self.additions += 1;
         if self.ended.iter().map(|(id, _)| id).ne(registrations) {
@@ -95,7 +95,7 @@ impl Ledger {
             self.ended.sort_by_key(|(id, _)| *id);
         }
         for (_, reservoir) in &mut self.ended {
-            if let Some(place) = reservoir.choose(cap, dice) {
+            if let Some(place) = reservoir.choose(cap, rng) {
                 reservoir.put(place, last);
             }
         }

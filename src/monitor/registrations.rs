@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use super::ledger::Ledger;
-use super::sample::{Dice, Sample};
+use super::sample::{Rng, Sample};
 use super::slots::lock;
 
 pub(crate) struct Registrations {
@@ -15,7 +15,7 @@ pub(crate) struct Registrations {
     count: AtomicUsize,
     /// How many samples one group keeps for each.
     samples: usize,
-    dice: Mutex<Dice>,
+    rng: Mutex<Rng>,
 }
 
 impl Registrations {
@@ -25,7 +25,7 @@ impl Registrations {
             next: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             samples,
-            dice: Mutex::new(Dice::new(1)),
+            rng: Mutex::new(Rng::new(1)),
         }
     }
 
@@ -59,7 +59,7 @@ impl Registrations {
     pub(crate) fn offer(&self, ledger: &mut Ledger, last: Sample) {
         let all = self.all.load();
         if !all.is_empty() {
-            ledger.offer(last, &all, self.samples, &mut lock(&self.dice));
+            ledger.offer(last, &all, self.samples, &mut lock(&self.rng));
         }
     }
 }

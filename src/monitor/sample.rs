@@ -104,7 +104,7 @@ pub(crate) struct Reservoir {
 impl Reservoir {
     /// The place the next sample would take, `None` if it is not chosen.
     #[inline]
-    pub(crate) fn choose(&mut self, cap: usize, dice: &mut Dice) -> Option<usize> {
+    pub(crate) fn choose(&mut self, cap: usize, rng: &mut Rng) -> Option<usize> {
         if self.offered == 0 {
             // All at once: a sweep allocates for its groups, not for their sockets.
             self.samples.reserve_exact(cap.min(128));
@@ -113,7 +113,7 @@ impl Reservoir {
         if self.samples.len() < cap {
             return Some(self.samples.len());
         }
-        let place = dice.below(self.offered) as usize;
+        let place = rng.below(self.offered) as usize;
         (place < cap).then_some(place)
     }
 
@@ -132,9 +132,9 @@ impl Reservoir {
 
 /// Random numbers good enough to choose samples: xorshift64*.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
@@ -156,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_reservoir_chooses_uniformly() {
-        let (mut dice, mut chosen) = (Dice::new(7), [0_u32; 100]);
+        let (mut rng, mut chosen) = (Rng::new(7), [0_u32; 100]);
         for _ in 0..2_000 {
             let mut reservoir = Reservoir::default();
             let mut held = [usize::MAX; 10];
             for candidate in 0..100 {
-                if let Some(place) = reservoir.choose(10, &mut dice) {
+                if let Some(place) = reservoir.choose(10, &mut rng) {
                     held[place] = candidate;
                     reservoir.put(place, Sample::NOTHING);
                 }

@@ -120,7 +120,7 @@ pub(crate) struct Sets {
 }
 
 /// What became of a wish for a set.
-pub(crate) enum Place {
+pub(crate) enum Placement {
     /// The set itself.
     Own(Membership),
     /// The overflow set: the cap is reached.
@@ -154,13 +154,13 @@ impl Sets {
         family: Family,
         attributes: &Attributes,
         caps: Caps<'_>,
-    ) -> Place {
+    ) -> Placement {
         let name = (family, attributes.clone());
         if let Some(set) = self.named.get(&name) {
-            return Place::Own(join(set));
+            return Placement::Own(join(set));
         }
         if self.retired.get(&name).is_some_and(|retired| retired.missed) {
-            return Place::Folded(self.overflow(family));
+            return Placement::Folded(self.overflow(family));
         }
         let mut takes_a_place = false;
         if self.count(family) >= caps.sets {
@@ -169,7 +169,7 @@ impl Sets {
                 Family::Socket => self.drop_unused_series(),
             }
             if self.count(family) >= caps.sets {
-                return Place::Folded(self.overflow(family));
+                return Placement::Folded(self.overflow(family));
             }
         }
         let set = match self.retired.remove(&name) {
@@ -187,7 +187,7 @@ impl Sets {
             // Reported as zero before anything is folded into it.
             drop(self.overflow(family));
         }
-        Place::Own(membership)
+        Placement::Own(membership)
     }
 
     fn count(&self, family: Family) -> usize {

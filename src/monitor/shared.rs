@@ -10,7 +10,7 @@
 //! 4. a slot: one connection, held during a read,
 //! 5. the list of free slots; the connections given back; the sets,
 //! 6. the ledger of a set; which of its connections it shows,
-//! 7. the dice of [`Registrations`]; the counts and the queue of [`Failures`].
+//! 7. the random numbers of [`Registrations`]; the counts and the queue of [`Failures`].
 //!
 //! A shard's lock is never held while somebody waits for a slot that can be in use: a read may take
 //! long, and others watch in the same shard. So a slot's number is looked up under the shard's
@@ -35,7 +35,7 @@ use super::failures::{Failed, Failures, panicked};
 use super::handles::{Handle, Holding};
 use super::owner::Owner;
 use super::registrations::Registrations;
-use super::set::{Caps, Family, Membership, Place, Sets};
+use super::set::{Caps, Family, Membership, Placement, Sets};
 use super::slots::{Slots, lock};
 use super::snapshot::Snapshot;
 use super::sweep::Sweeper;
@@ -106,7 +106,7 @@ impl Shared {
         (self.groups.given_back() + self.series.given_back()) as u64
     }
 
-    pub(crate) fn place(&self, family: Family, attributes: &Attributes, sets: usize) -> Place {
+    pub(crate) fn place(&self, family: Family, attributes: &Attributes, sets: usize) -> Placement {
         let mut all = lock(&self.sets);
         // Looked up under the lock: whoever is announced later collects without what makes room.
         let registrations = self.registrations.all();
@@ -146,8 +146,8 @@ impl Shared {
             let cap = self.config.sockets;
             let membership = if cookie.is_none() || self.config.identity == Identity::None {
                 match self.place(Family::Socket, &attributes, cap) {
-                    Place::Own(membership) => return Owner::Set(membership),
-                    Place::Folded(membership) => membership,
+                    Placement::Own(membership) => return Owner::Set(membership),
+                    Placement::Folded(membership) => membership,
                 }
             } else {
                 let one_more = |own| (own < cap).then_some(own + 1);

@@ -12,20 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::asker::{Failure, Verify};
+use super::asker::{ReadError, Verify};
 use super::entry::Entry;
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::ledger::Audience;
 use super::owner::Owner;
-use super::sample::{Dice, Sample};
+use super::sample::{Rng, Sample};
 use super::set::{Family, Membership, Set};
 use super::shared::{Ended, Shared};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
 use super::tally::{Sampling, Tally};
 use super::views::Views;
-use super::worst::Contest;
+use super::worst::Ranking;
 use crate::read::ROOM;
 
 /// A descriptor that its watch owns is verified every so many sweeps, although it added nothing.
@@ -35,7 +35,7 @@ const VERIFIED_EVERY: u64 = 64;
 pub(crate) struct Sweeper {
     /// By the index of the set.
     tallies: Vec<Option<Tally>>,
-    dice: Dice,
+    rng: Rng,
     count: u64,
     /// What each registration was told of single sockets.
     views: HashMap<usize, Views>,
@@ -46,7 +46,7 @@ impl Sweeper {
         let seed = SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_nanos() as u64);
         Self {
             tallies: Vec::new(),
-            dice: Dice::new(seed.unwrap_or(1)),
+            rng: Rng::new(seed.unwrap_or(1)),
             count: 0,
             views: HashMap::new(),
         }
@@ -140,12 +140,12 @@ impl Pass<'_> {
                     }
                     return None;
                 }
-                Err(Failure::Passing(error)) => {
+                Err(ReadError::Transient(error)) => {
                     self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
                     self.show_last(entry);
                     return None;
                 }
-                Err(Failure::Final(error)) => {
+                Err(ReadError::Permanent(error)) => {
                     self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
                 }
             }
@@ -158,14 +158,14 @@ impl Pass<'_> {
     }
 
     #[inline]
-    fn read(&mut self, entry: &mut Entry, handle: Handle, verify: Verify) -> Result<(), Failure> {
+    fn read(&mut self, entry: &mut Entry, handle: Handle, verify: Verify) -> Result<(), ReadError> {
         let shared = self.shared;
         let reading = entry.read(&shared.asker, &mut self.room, handle, verify)?;
         match &entry.owner {
             Owner::Set(membership) => {
-                let Sweeper { tallies, dice, .. } = &mut *self.sweeper;
+                let Sweeper { tallies, rng, .. } = &mut *self.sweeper;
                 let tally = tally_of(tallies, membership);
-                let mut sampling = Sampling { cap: shared.config.samples, dice };
+                let mut sampling = Sampling { cap: shared.config.samples, rng };
                 tally.add(entry, handle.fd, &reading, &shared.asker, &mut sampling);
             }
             Owner::Own(_, Some(labels)) => {
@@ -211,7 +211,7 @@ impl Pass<'_> {
         };
         let mut tallies = std::mem::take(&mut self.sweeper.tallies);
         let mut shown: Vec<(GroupSnapshot, Vec<Sample>)> = Vec::new();
-        let mut contests = Vec::new();
+        let mut rankings = Vec::new();
         for set in &sets {
             let known = tallies.get_mut(set.index);
             let known = known.and_then(|tally| tally.take_if(|tally| tally.is_of(set)));
@@ -226,18 +226,18 @@ impl Pass<'_> {
                     origin: Origin { lineage: set.serial, start: Start::Whole },
                 }),
             }
-            contests.extend(tally.contest.take());
+            rankings.extend(tally.ranking.take());
         }
-        self.choose(contests);
+        self.choose(rankings);
         self.tell_sockets(registration, &alive);
         shown.sort_by_cached_key(|(group, _)| format!("{:?}", group.attributes()));
         shown.into_iter().unzip()
     }
 
     /// Adds the worst connections of each group that asked for them to the sockets shown.
-    fn choose(&mut self, contests: Vec<Contest>) {
+    fn choose(&mut self, rankings: Vec<Ranking>) {
         let room = self.shared.config.sockets.saturating_sub(self.sockets.len());
-        self.sockets.extend(contests.into_iter().flat_map(Contest::into_worst).take(room));
+        self.sockets.extend(rankings.into_iter().flat_map(Ranking::into_worst).take(room));
     }
 
     /// Turns the totals of single sockets into what this audience is to be told.

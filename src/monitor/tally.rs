@@ -8,11 +8,11 @@ use super::counters::{COUNTERS, Totals};
 use super::entry::{Entry, Reading};
 use super::labels::{STATES, UP_DOWNS, state_rank};
 use super::ledger::Audience;
-use super::sample::{Dice, Reservoir, Sample};
+use super::sample::{Reservoir, Rng, Sample};
 use super::set::{Family, Membership, Set};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, Sums};
-use super::worst::Contest;
+use super::worst::Ranking;
 use crate::info::{Kind, Raw, TcpInfo};
 use crate::state::State;
 
@@ -29,7 +29,7 @@ pub(crate) struct Tally {
     /// The only live socket of a shared series, while there is but one.
     pub(crate) info: Option<TcpInfo>,
     samples: Reservoir,
-    pub(crate) contest: Option<Contest>,
+    pub(crate) ranking: Option<Ranking>,
     /// Kept until the ledger has it all, so that the set stays.
     membership: Option<Membership>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Tally {
 /// How samples are chosen in one sweep.
 pub(crate) struct Sampling<'s> {
     pub(crate) cap: usize,
-    pub(crate) dice: &'s mut Dice,
+    pub(crate) rng: &'s mut Rng,
 }
 
 impl Tally {
@@ -53,7 +53,7 @@ impl Tally {
             live: 0,
             info: None,
             samples: Reservoir::default(),
-            contest: worst.map(|(worst, count)| Contest::new(worst, count)),
+            ranking: worst.map(|(worst, count)| Ranking::new(worst, count)),
             membership,
         }
     }
@@ -86,12 +86,12 @@ impl Tally {
         }
         // A listener has a congestion window too, which nothing ever goes through.
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
-        let place = connected.then(|| self.samples.choose(sampling.cap, sampling.dice)).flatten();
+        let place = connected.then(|| self.samples.choose(sampling.cap, sampling.rng)).flatten();
         if let Some(place) = place {
             self.samples.put(place, Sample::live(&reading.reply));
         }
-        if let Some(contest) = &mut self.contest {
-            contest.enter(entry, fd, reading, asker);
+        if let Some(ranking) = &mut self.ranking {
+            ranking.enter(entry, fd, reading, asker);
         }
         let family = self.membership.as_ref().map(|membership| membership.set().family);
         if family == Some(Family::Socket) {

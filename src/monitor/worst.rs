@@ -40,22 +40,22 @@ impl Worst {
 }
 
 /// The choice of the worst in one group and one sweep.
-pub(crate) struct Contest {
+pub(crate) struct Ranking {
     worst: Worst,
     count: usize,
     /// At most `count`, the least bad last.
-    entrants: Vec<Entrant>,
+    candidates: Vec<Candidate>,
 }
 
 /// One connection that is among the worst so far.
-struct Entrant {
+struct Candidate {
     score: f64,
     shown: SocketSnapshot,
 }
 
-impl Contest {
+impl Ranking {
     pub(crate) fn new(worst: Worst, count: usize) -> Self {
-        Self { worst, count, entrants: Vec::new() }
+        Self { worst, count, candidates: Vec::new() }
     }
 
     /// Considers one connection, under the lock of its slot.
@@ -68,7 +68,7 @@ impl Contest {
     ) {
         let info = reading.reply.info();
         let Some(score) = self.worst.score(&info) else { return };
-        let place = self.entrants.partition_point(|other| other.score >= score);
+        let place = self.candidates.partition_point(|other| other.score >= score);
         if place >= self.count {
             return;
         }
@@ -80,12 +80,12 @@ impl Contest {
             // An old total would be read as a sudden increase.
             origin: Origin { lineage: entry.lineage, start: Start::Now },
         };
-        self.entrants.truncate(self.count - 1);
-        self.entrants.insert(place, Entrant { score, shown });
+        self.candidates.truncate(self.count - 1);
+        self.candidates.insert(place, Candidate { score, shown });
     }
 
     /// The chosen ones, the worst first.
     pub(crate) fn into_worst(self) -> impl Iterator<Item = SocketSnapshot> {
-        self.entrants.into_iter().map(|entrant| entrant.shown)
+        self.candidates.into_iter().map(|candidate| candidate.shown)
     }
 }

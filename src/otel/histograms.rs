@@ -17,7 +17,7 @@ pub(super) struct Histograms {
     queueing_delay: Option<Histogram<f64>>,
     duration: Histogram<f64>,
     sweep_duration: Histogram<f64>,
-    places: Mutex<Places>,
+    budget: Mutex<Budget>,
 }
 
 /// Bytes that the histograms of all groups there ever were may take of one push over OTLP.
@@ -34,7 +34,7 @@ const GROUPS_IN_BUDGET: usize = 150;
 const EVER: usize = 1_500;
 
 /// Which groups have histograms of their own.
-struct Places {
+struct Budget {
     known: HashSet<Attributes>,
     cap: usize,
     /// What is left of the budget.
@@ -44,7 +44,7 @@ struct Places {
     points: usize,
 }
 
-impl Places {
+impl Budget {
     /// For a cap of live groups and histograms with so many bounds each.
     fn new(groups: usize, bounds: impl Iterator<Item = usize>) -> Self {
         let (bytes, points) = bounds.fold((0, 0), |(bytes, points), bounds| {
@@ -58,7 +58,7 @@ impl Places {
     }
 
     /// Whether a group has a place, which it takes with its first sample and keeps for good.
-    fn has(&mut self, group: &Attributes) -> bool {
+    fn admits(&mut self, group: &Attributes) -> bool {
         if self.known.contains(group) {
             return true;
         }
@@ -130,15 +130,15 @@ impl Histograms {
             "Age of connections when they ended, a fair choice where many ended at once.";
         let duration = build("connection.duration", duration, "s", &LIVES);
         // The first is no group's.
-        let places = Mutex::new(Places::new(groups, bounds_of_each.into_iter().skip(1)));
-        Self { of_fields, queueing_delay, duration, sweep_duration, places }
+        let budget = Mutex::new(Budget::new(groups, bounds_of_each.into_iter().skip(1)));
+        Self { of_fields, queueing_delay, duration, sweep_duration, budget }
     }
 
     /// What a group's samples are recorded under: its own attributes, unless those that came before
     /// it left no place.
     fn place(&self, group: &Attributes) -> Attributes {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.has(group) { group.clone() } else { Attributes::overflow() }
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        if budget.admits(group) { group.clone() } else { Attributes::overflow() }
     }
 
     pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<Sample>]) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use opentelemetry::KeyValue;
 
 use super::super::counters::COUNTERS;
-use super::super::sample::Dice;
+use super::super::sample::Rng;
 use super::*;
 
 fn named(name: &'static str) -> Attributes {
@@ -20,8 +20,8 @@ fn place_after(
 ) -> (bool, Membership) {
     let caps = Caps { sets: 2, retention, registrations };
     match sets.place(Family::Group, &named(name), caps) {
-        Place::Own(membership) => (true, membership),
-        Place::Folded(membership) => (false, membership),
+        Placement::Own(membership) => (true, membership),
+        Placement::Folded(membership) => (false, membership),
     }
 }
 
@@ -161,8 +161,8 @@ fn a_shared_series_is_gone_with_its_last_socket() {
     let mut sets = Sets::new();
     let caps = Caps { sets: 1, retention: Duration::ZERO, registrations: &[0] };
     let place = |sets: &mut Sets, name| match sets.place(Family::Socket, &named(name), caps) {
-        Place::Own(membership) => (true, membership),
-        Place::Folded(membership) => (false, membership),
+        Placement::Own(membership) => (true, membership),
+        Placement::Folded(membership) => (false, membership),
     };
     let (own, first) = place(&mut sets, "a");
     assert!(own && !place(&mut sets, "b").0);
@@ -208,7 +208,7 @@ impl Backend {
 }
 
 /// Groups that are placed, used and let go in any order, and read by so many at any time.
-fn any_order(dice: &mut Dice, readers: usize, renews: bool) {
+fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
     let mut sets = Sets::new();
     let mut alive: Vec<usize> = (0..readers).collect();
@@ -217,30 +217,30 @@ fn any_order(dice: &mut Dice, readers: usize, renews: bool) {
     let mut held: Vec<Membership> = Vec::new();
     let mut added = (0, 0);
     for _ in 0..80 {
-        match dice.below(9) {
+        match rng.below(9) {
             0..=2 => {
-                let name = NAMES[dice.below(5) as usize];
+                let name = NAMES[rng.below(5) as usize];
                 held.push(place(&mut sets, name, &alive).1);
             }
             3 | 4 if !held.is_empty() => {
-                let bytes = dice.below(2) * dice.below(100);
-                let of = &held[dice.below(held.len() as u64) as usize];
+                let bytes = rng.below(2) * rng.below(100);
+                let of = &held[rng.below(held.len() as u64) as usize];
                 let mut totals = [0; COUNTERS];
                 totals[0] = bytes;
                 lock(&of.set().ledger).add(&totals, bytes.min(1), 1);
                 added = (added.0 + 1, added.1 + bytes);
             }
             5 | 6 if !held.is_empty() => {
-                held.swap_remove(dice.below(held.len() as u64) as usize);
+                held.swap_remove(rng.below(held.len() as u64) as usize);
             }
-            7 if renews && readers > 0 && dice.below(4) == 0 => {
-                let reader = dice.below(readers as u64) as usize;
+            7 if renews && readers > 0 && rng.below(4) == 0 => {
+                let reader = rng.below(readers as u64) as usize;
                 alive[reader] = alive.iter().max().map_or(0, |last| last + 1);
                 backends[reader] = Backend::default();
             }
             7 => snapshots.collect(&mut sets, Audience::Snapshots, &alive),
             _ if readers > 0 => {
-                let reader = dice.below(readers as u64) as usize;
+                let reader = rng.below(readers as u64) as usize;
                 let audience = Audience::Registration(alive[reader]);
                 backends[reader].collect(&mut sets, audience, &alive);
             }
@@ -266,7 +266,7 @@ fn any_order(dice: &mut Dice, readers: usize, renews: bool) {
 fn in_any_order_no_series_falls_and_each_sum_is_what_was_added() {
     for seed in 0..1_000 {
         for (readers, renews) in [(0, false), (1, false), (2, false), (3, false), (3, true)] {
-            any_order(&mut Dice::new(seed), readers, renews);
+            any_order(&mut Rng::new(seed), readers, renews);
         }
     }
 }
