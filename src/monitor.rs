@@ -46,7 +46,7 @@ pub use self::worst::Worst;
 
 use self::failures::Failed;
 use self::handles::Holding;
-use self::set::{Family, Membership, Placement};
+use self::set::{Membership, MetricFamily, Placement};
 use self::slots::lock;
 
 /// Watches sockets and turns them into metrics.
@@ -114,7 +114,7 @@ impl Monitor {
     /// and told to [`on_error`](Builder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
-        let place = self.shared.place(Family::Group, &attributes, self.shared.config.groups);
+        let place = self.shared.place(MetricFamily::Group, &attributes, self.shared.config.groups);
         let (membership, folded) = match place {
             Placement::Own(membership) => (membership, false),
             Placement::Folded(membership) => (membership, true),

@@ -31,7 +31,7 @@ use super::owner::Owner;
 use super::phase::Phase;
 use super::registrations::Registrations;
 use super::sample::Sample;
-use super::set::{Family, Membership};
+use super::set::{Membership, MetricFamily};
 use super::slots::lock;
 use super::snapshot::{Origin, Start, Sums};
 use crate::info::{Kind, Reply};
@@ -166,7 +166,7 @@ impl Entry {
     pub(crate) fn give_back(&mut self, stamp: u64, connection: Returned) {
         let age = self.since.elapsed();
         self.rare().given_back = Some(GivenBack { stamp, connection, age });
-        if self.owner.family() == Family::Socket {
+        if self.owner.family() == MetricFamily::Socket {
             self.owner = Owner::Nobody;
         }
     }
@@ -352,7 +352,7 @@ impl Entry {
             let added = &reading.increments.added;
             let opened = u64::from(reading.opened);
             lock(&membership.set().ledger).add(added, reading.counters_present, opened);
-            if self.owner.family() == Family::Group && !registrations.is_empty() {
+            if self.owner.family() == MetricFamily::Group && !registrations.is_empty() {
                 let last = Sample::live(&reading.reply);
                 self.last = Some(Box::new(last));
             }

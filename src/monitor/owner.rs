@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::attributes::Attributes;
 use super::labels::Labels;
-use super::set::{Family, Membership};
+use super::set::{Membership, MetricFamily};
 
 /// Who reports a connection.
 pub(crate) enum Owner {
@@ -17,10 +17,10 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    pub(crate) fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> MetricFamily {
         match self {
             Self::Set(membership) => membership.set().family,
-            Self::Own(..) | Self::Nobody => Family::Socket,
+            Self::Own(..) | Self::Nobody => MetricFamily::Socket,
         }
     }
 

@@ -14,7 +14,7 @@ use super::slots::lock;
 
 /// Which metrics a set feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Family {
+pub(crate) enum MetricFamily {
     /// `tcp.*`
     Group,
     /// `tcp.socket.*`
@@ -23,7 +23,7 @@ pub(crate) enum Family {
 
 /// One attribute set and the totals of all sockets it ever held.
 pub(crate) struct Set {
-    pub(crate) family: Family,
+    pub(crate) family: MetricFamily,
     pub(crate) labels: Arc<Labels>,
     /// The place of its tally in a sweep.
     pub(crate) index: usize,
@@ -39,7 +39,12 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    fn new(family: Family, attributes: Attributes, index: usize, takes_a_place: bool) -> Self {
+    fn new(
+        family: MetricFamily,
+        attributes: Attributes,
+        index: usize,
+        takes_a_place: bool,
+    ) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         Self {
             family,
@@ -109,9 +114,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// folded until the others have: no totals would be right for both. Shared series of
 /// `tcp.socket.*` need none of this: they are gone with their last socket.
 pub(crate) struct Sets {
-    named: HashMap<(Family, Attributes), Arc<Set>>,
-    retired: HashMap<(Family, Attributes), Retired>,
-    overflow: HashMap<Family, Arc<Set>>,
+    named: HashMap<(MetricFamily, Attributes), Arc<Set>>,
+    retired: HashMap<(MetricFamily, Attributes), Retired>,
+    overflow: HashMap<MetricFamily, Arc<Set>>,
     free: Vec<usize>,
     indexes: usize,
     groups: usize,
@@ -151,7 +156,7 @@ impl Sets {
     /// The set with these attributes, or the overflow set where that would exceed the cap.
     pub(crate) fn place(
         &mut self,
-        family: Family,
+        family: MetricFamily,
         attributes: &Attributes,
         caps: Caps<'_>,
     ) -> Placement {
@@ -165,8 +170,8 @@ impl Sets {
         let mut takes_a_place = false;
         if self.count(family) >= caps.sets {
             match family {
-                Family::Group => takes_a_place = self.retire_one(caps),
-                Family::Socket => self.drop_unused_series(),
+                MetricFamily::Group => takes_a_place = self.retire_one(caps),
+                MetricFamily::Socket => self.drop_unused_series(),
             }
             if self.count(family) >= caps.sets {
                 return Placement::Folded(self.overflow(family));
@@ -180,25 +185,25 @@ impl Sets {
                 Arc::new(Set::new(family, attributes.clone(), index, takes_a_place))
             }
         };
-        self.groups += usize::from(family == Family::Group);
+        self.groups += usize::from(family == MetricFamily::Group);
         self.named.insert(name, Arc::clone(&set));
         let membership = join(&set);
-        if family == Family::Group && self.groups >= caps.sets {
+        if family == MetricFamily::Group && self.groups >= caps.sets {
             // Reported as zero before anything is folded into it.
             drop(self.overflow(family));
         }
         Placement::Own(membership)
     }
 
-    fn count(&self, family: Family) -> usize {
+    fn count(&self, family: MetricFamily) -> usize {
         match family {
-            Family::Group => self.groups,
-            Family::Socket => self.named.len() - self.groups,
+            MetricFamily::Group => self.groups,
+            MetricFamily::Socket => self.named.len() - self.groups,
         }
     }
 
     /// The set that everything beyond the cap is folded into.
-    pub(crate) fn overflow(&mut self, family: Family) -> Membership {
+    pub(crate) fn overflow(&mut self, family: MetricFamily) -> Membership {
         if !self.overflow.contains_key(&family) {
             let set = Set::new(family, Attributes::overflow(), self.index(), false);
             self.overflow.insert(family, Arc::new(set));
@@ -215,7 +220,7 @@ impl Sets {
     pub(crate) fn drop_unused_series(&mut self) {
         let free = &mut self.free;
         self.named.retain(|(family, _), set| {
-            let stays = *family == Family::Group || set.is_in_use();
+            let stays = *family == MetricFamily::Group || set.is_in_use();
             if !stays {
                 free.push(set.index);
             }
@@ -239,7 +244,7 @@ impl Sets {
     /// Notes which groups are in use at the end of a sweep.
     pub(crate) fn note_idle(&mut self, now: Instant) {
         for ((family, _), set) in &self.named {
-            if *family == Family::Group {
+            if *family == MetricFamily::Group {
                 lock(&set.ledger).idle_for(set.is_in_use(), now);
             }
         }
@@ -255,7 +260,7 @@ impl Sets {
         }
         let Caps { retention, registrations, .. } = caps;
         let idle = self.named.iter().filter_map(|(name, set)| {
-            if name.0 != Family::Group || lock(&set.worst).is_some() {
+            if name.0 != MetricFamily::Group || lock(&set.worst).is_some() {
                 return None;
             }
             let mut ledger = lock(&set.ledger);

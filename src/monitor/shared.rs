@@ -35,7 +35,7 @@ use super::failures::{Failed, Failures, panicked};
 use super::handles::{Handle, Holding};
 use super::owner::Owner;
 use super::registrations::Registrations;
-use super::set::{Caps, Family, Membership, Placement, Sets};
+use super::set::{Caps, Membership, MetricFamily, Placement, Sets};
 use super::slots::{Slots, lock};
 use super::snapshot::Snapshot;
 use super::sweep::Sweeper;
@@ -69,7 +69,7 @@ pub(crate) struct Ticket {
 
 /// A connection that has left its slot, whose number is still taken.
 pub(crate) struct Ended {
-    family: Family,
+    family: MetricFamily,
     cookie: Option<u64>,
     given_back: Option<u64>,
 }
@@ -94,10 +94,10 @@ impl Shared {
         }
     }
 
-    fn connections(&self, family: Family) -> &Connections {
+    fn connections(&self, family: MetricFamily) -> &Connections {
         match family {
-            Family::Group => &self.groups,
-            Family::Socket => &self.series,
+            MetricFamily::Group => &self.groups,
+            MetricFamily::Socket => &self.series,
         }
     }
 
@@ -106,7 +106,12 @@ impl Shared {
         (self.groups.given_back() + self.series.given_back()) as u64
     }
 
-    pub(crate) fn place(&self, family: Family, attributes: &Attributes, sets: usize) -> Placement {
+    pub(crate) fn place(
+        &self,
+        family: MetricFamily,
+        attributes: &Attributes,
+        sets: usize,
+    ) -> Placement {
         let mut all = lock(&self.sets);
         // Looked up under the lock: whoever is announced later collects without what makes room.
         let registrations = self.registrations.all();
@@ -127,7 +132,7 @@ impl Shared {
         group: &Membership,
         folded: bool,
     ) -> (Ticket, Option<u64>) {
-        self.watch(Family::Group, fd, holding, |_| {
+        self.watch(MetricFamily::Group, fd, holding, |_| {
             if folded {
                 self.folded.fetch_add(1, Ordering::Relaxed);
             }
@@ -142,10 +147,10 @@ impl Shared {
         holding: Holding,
         attributes: Attributes,
     ) -> (Ticket, Option<u64>) {
-        self.watch(Family::Socket, fd, holding, |cookie| {
+        self.watch(MetricFamily::Socket, fd, holding, |cookie| {
             let cap = self.config.sockets;
             let membership = if cookie.is_none() || self.config.identity == Identity::None {
-                match self.place(Family::Socket, &attributes, cap) {
+                match self.place(MetricFamily::Socket, &attributes, cap) {
                     Placement::Own(membership) => return Owner::Set(membership),
                     Placement::Folded(membership) => membership,
                 }
@@ -155,7 +160,7 @@ impl Shared {
                 if self.own.fetch_update(set, fetch, one_more).is_ok() {
                     return Owner::Own(attributes, None);
                 }
-                lock(&self.sets).overflow(Family::Socket)
+                lock(&self.sets).overflow(MetricFamily::Socket)
             };
             self.folded.fetch_add(1, Ordering::Relaxed);
             Owner::Set(membership)
@@ -166,7 +171,7 @@ impl Shared {
     /// yet.
     fn watch(
         &self,
-        family: Family,
+        family: MetricFamily,
         fd: RawFd,
         holding: Holding,
         owner: impl FnOnce(Option<u64>) -> Owner,
@@ -279,7 +284,7 @@ impl Shared {
     /// still is the same socket: then only a handle went, and the connection can be watched again.
     pub(crate) fn release(&self, ticket: Ticket, fd: RawFd, is_open: Option<bool>) {
         let mut forgotten = Vec::new();
-        let mut family = Family::Group;
+        let mut family = MetricFamily::Group;
         let ended = self.slots.with(ticket.slot, |slot| {
             let entry = slot.as_mut().filter(|entry| entry.lineage == ticket.lineage)?;
             // While this one's socket was dropped, others may have watched and gone: the last of

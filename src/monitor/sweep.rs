@@ -19,7 +19,7 @@ use super::handles::Handle;
 use super::ledger::Audience;
 use super::owner::Owner;
 use super::sample::{Rng, Sample};
-use super::set::{Family, Membership, Set};
+use super::set::{Membership, MetricFamily, Set};
 use super::shared::{Ended, Shared};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
@@ -218,8 +218,8 @@ impl Pass<'_> {
             let mut tally = known.unwrap_or_else(|| Tally::new(None));
             let (group, ended) = tally.settle(set, audience, &alive);
             match set.family {
-                Family::Group => shown.push((group, ended)),
-                Family::Socket => self.sockets.push(SocketSnapshot {
+                MetricFamily::Group => shown.push((group, ended)),
+                MetricFamily::Socket => self.sockets.push(SocketSnapshot {
                     info: tally.info.take(),
                     labels: group.labels,
                     sums: group.sums,

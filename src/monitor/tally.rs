@@ -9,7 +9,7 @@ use super::entry::{Entry, Reading};
 use super::labels::{STATES, UP_DOWNS, state_rank};
 use super::ledger::Audience;
 use super::sample::{Reservoir, Rng, Sample};
-use super::set::{Family, Membership, Set};
+use super::set::{Membership, MetricFamily, Set};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, Sums};
 use super::worst::Ranking;
@@ -94,7 +94,7 @@ impl Tally {
             ranking.enter(entry, fd, reading, asker);
         }
         let family = self.membership.as_ref().map(|membership| membership.set().family);
-        if family == Some(Family::Socket) {
+        if family == Some(MetricFamily::Socket) {
             self.info = (self.live == 1).then(|| reading.reply.info());
         }
     }

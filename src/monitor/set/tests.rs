@@ -19,7 +19,7 @@ fn place_after(
     retention: Duration,
 ) -> (bool, Membership) {
     let caps = Caps { sets: 2, retention, registrations };
-    match sets.place(Family::Group, &named(name), caps) {
+    match sets.place(MetricFamily::Group, &named(name), caps) {
         Placement::Own(membership) => (true, membership),
         Placement::Folded(membership) => (false, membership),
     }
@@ -160,7 +160,7 @@ fn a_set_that_one_of_two_readers_missed_is_folded_until_the_other_did() {
 fn a_shared_series_is_gone_with_its_last_socket() {
     let mut sets = Sets::new();
     let caps = Caps { sets: 1, retention: Duration::ZERO, registrations: &[0] };
-    let place = |sets: &mut Sets, name| match sets.place(Family::Socket, &named(name), caps) {
+    let place = |sets: &mut Sets, name| match sets.place(MetricFamily::Socket, &named(name), caps) {
         Placement::Own(membership) => (true, membership),
         Placement::Folded(membership) => (false, membership),
     };
