@@ -80,7 +80,7 @@ impl<S> Watched<S> {
     /// While other values watch it too, nothing ends. It then counts as closed when the last of
     /// them is dropped and the descriptor of that one is closed, even if this socket is still open.
     ///
-    /// A monitor remembers up to 1,024 open connections without a watch, and about the last 4,096
+    /// A monitor remembers up to 1,024 open connections without a watch, and the last 4,096
     /// that ended: so many for groups, and again for sockets reported one by one. An open one that
     /// has to make room counts as closed, and is among those that ended from then on. One that is
     /// forgotten there counts as new when it is watched again: its history counts once more.
