@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
@@ -251,7 +251,7 @@ fn a_process_of_many_monitors() {
     let ram = resident().saturating_sub(ram) / number as usize;
     println!("monitors: each that ended leaves {heap} KiB, {ram} in RAM, {time:?} a collection");
     assert_eq!(collect().0, [""]);
-    assert!(heap < 10_000 && ram < 2_500 && time < Duration::from_millis(1));
+    assert!(heap < 10_000 && ram < 2_500);
 
     // One after the other, each missed by a collection.
     let (alone, heap, ram) = (fastest(), crate::allocations::live(), resident());
@@ -263,7 +263,7 @@ fn a_process_of_many_monitors() {
     let heap = (crate::allocations::live() - heap) / 1_024 / number as usize;
     let ram = resident().saturating_sub(ram) / number as usize;
     println!("one by one: each leaves {heap} KiB, {ram} in RAM, {time:?} a collection");
-    assert!(heap < 100 && ram < 100 && time < Duration::from_micros(100));
+    assert!(heap < 100 && ram < 100);
 
     let last = Monitor::new();
     last.instrument(&provider);
