@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::{
     AggregatedMetrics, HistogramDataPoint, Metric, MetricData, ResourceMetrics, ScopeMetrics,
@@ -31,34 +31,40 @@ impl Reader {
     }
 
     pub(crate) fn collected(&self) -> Collected {
-        let mut metrics = ResourceMetrics::default();
-        self.0.collect(&mut metrics).expect("the provider is not shut down");
-        Collected::of(metrics.scope_metrics())
+        Collected::of(self.metrics().scope_metrics())
     }
 
     /// The same for each instrumentation scope, by its attributes.
     pub(crate) fn collected_by_scope(&self) -> BTreeMap<String, Collected> {
-        let mut metrics = ResourceMetrics::default();
-        self.0.collect(&mut metrics).expect("the provider is not shut down");
-        let scopes = metrics.scope_metrics().map(|scope| {
-            (joined(scope.scope().attributes()), Collected::of(std::iter::once(scope)))
-        });
-        scopes.collect()
+        self.collected_by(|scope| joined(scope.attributes()))
     }
 
     /// What one collection exported, apart for each name that a monitor was given: `""` where it
     /// has none.
     pub(crate) fn collected_by_monitor(&self) -> BTreeMap<String, Collected> {
-        let mut metrics = ResourceMetrics::default();
-        self.0.collect(&mut metrics).expect("the provider is not shut down");
-        let mut all: BTreeMap<String, Collected> = BTreeMap::new();
-        for scope in metrics.scope_metrics() {
-            let mut attributes = scope.scope().attributes();
+        self.collected_by(|scope| {
+            let mut attributes = scope.attributes();
             let name = attributes.find(|attribute| attribute.key.as_str() == "tcp.monitor.name");
-            let name = name.map(|name| name.value.to_string()).unwrap_or_default();
-            scope.metrics().for_each(|metric| all.entry(name.clone()).or_default().take(metric));
+            name.map(|name| name.value.to_string()).unwrap_or_default()
+        })
+    }
+
+    fn collected_by(
+        &self,
+        key: impl Fn(&InstrumentationScope) -> String,
+    ) -> BTreeMap<String, Collected> {
+        let mut all: BTreeMap<String, Collected> = BTreeMap::new();
+        for scope in self.metrics().scope_metrics() {
+            let one = all.entry(key(scope.scope())).or_default();
+            scope.metrics().for_each(|metric| one.take(metric));
         }
         all
+    }
+
+    fn metrics(&self) -> ResourceMetrics {
+        let mut metrics = ResourceMetrics::default();
+        self.0.collect(&mut metrics).expect("the provider is not shut down");
+        metrics
     }
 }
 

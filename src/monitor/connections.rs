@@ -11,7 +11,7 @@ use super::slots::lock;
 use crate::read;
 
 /// How many open connections without a watch are remembered.
-pub(crate) const GIVEN_BACK: usize = 1_024;
+const GIVEN_BACK: usize = 1_024;
 
 /// How many cookies of ended connections are remembered.
 const ENDED: usize = 4_096;
@@ -31,10 +31,7 @@ pub(crate) struct Connections {
     given_back: Mutex<GivenBack>,
 }
 
-#[derive(Default)]
-struct Shard {
-    locations: HashMap<u64, Location, BuildHasherDefault<CookieHasher>>,
-}
+type Shard = HashMap<u64, Location, BuildHasherDefault<CookieHasher>>;
 
 /// Cookies of the last that ended, in a ring. One for all shards: which of them the cookies of a
 /// program are in is up to the kernel and to whoever else asks for cookies.
@@ -88,21 +85,16 @@ impl Connections {
     /// it did. `insert` learns whether the connection is one that ended before.
     pub(crate) fn slot(&self, cookie: u64, insert: impl FnOnce(bool) -> usize) -> (usize, bool) {
         let mut shard = lock(self.shard(cookie));
-        let slot = match shard.locations.entry(cookie) {
-            Entry::Occupied(mut place) => match *place.get() {
+        let entry = shard.entry(cookie);
+        let ended = match &entry {
+            Entry::Occupied(known) => match *known.get() {
                 Location::Slot(slot) => return (slot, false),
-                Location::Ended(_) => {
-                    let slot = insert(true);
-                    place.insert(Location::Slot(slot));
-                    slot
-                }
+                Location::Ended(_) => true,
             },
-            Entry::Vacant(vacant) => {
-                let slot = insert(false);
-                vacant.insert(Location::Slot(slot));
-                slot
-            }
+            Entry::Vacant(_) => false,
         };
+        let slot = insert(ended);
+        entry.insert_entry(Location::Slot(slot));
         (slot, true)
     }
 
@@ -111,15 +103,15 @@ impl Connections {
         let mut ended = lock(&self.ended);
         let Ended { cookies, next } = &mut *ended;
         let place = Location::Ended(*next);
-        lock(self.shard(cookie)).locations.insert(cookie, place);
+        lock(self.shard(cookie)).insert(cookie, place);
         match cookies.get_mut(*next) {
             None => cookies.push(cookie),
             Some(last) => {
                 let last = std::mem::replace(last, cookie);
                 let mut shard = lock(self.shard(last));
                 // Unless it was watched again, or ended again, since.
-                if last != cookie && shard.locations.get(&last) == Some(&place) {
-                    shard.locations.remove(&last);
+                if last != cookie && shard.get(&last) == Some(&place) {
+                    shard.remove(&last);
                 }
             }
         }

@@ -118,8 +118,9 @@ impl Entry {
         Self { apart: true, ..self }
     }
 
-    pub(crate) fn is_apart(&self) -> bool {
-        self.apart
+    /// The cookie it is found by.
+    pub(crate) fn known_by(&self) -> Option<u64> {
+        self.cookie.filter(|_| !self.apart)
     }
 
     /// Whether a descriptor with this cookie is another socket all the same.

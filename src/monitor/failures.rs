@@ -102,7 +102,7 @@ impl Failures {
         let batch = {
             let mut waiting = lock(&self.waiting);
             self.count.store(0, Ordering::Release);
-            std::mem::take(&mut *waiting)
+            mem::take(&mut *waiting)
         };
         for Failed { attributes, error } in batch {
             // A panic in the program's callback is the program's own, and so is one of what it

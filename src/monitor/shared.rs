@@ -292,8 +292,8 @@ impl Shared {
             if !entry.handles.ended_with(ticket.serial) || entry.given_back().is_some() {
                 return None;
             }
-            let cookie = entry.cookie.filter(|_| !entry.is_apart());
-            let returned = cookie.map(|cookie| Returned { slot: ticket.slot, cookie, fd });
+            let returned =
+                entry.known_by().map(|cookie| Returned { slot: ticket.slot, cookie, fd });
             let Some(returned) = returned.filter(|it| is_open.unwrap_or_else(|| it.is_open()))
             else {
                 return self.end(slot);
@@ -324,7 +324,7 @@ impl Shared {
         let entry = slot.as_ref()?;
         let ended = Ended {
             family: entry.owner.family(),
-            cookie: entry.cookie.filter(|_| !entry.is_apart()),
+            cookie: entry.known_by(),
             given_back: entry.given_back().map(|(stamp, _)| stamp),
         };
         entry.leave(&self.registrations);

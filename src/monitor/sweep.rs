@@ -16,6 +16,7 @@ use super::asker::{ReadError, Verify};
 use super::entry::Entry;
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
+use super::labels::Labels;
 use super::ledger::Audience;
 use super::owner::Owner;
 use super::sample::{Rng, Sample};
@@ -26,6 +27,7 @@ use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSn
 use super::tally::{Sampling, Tally};
 use super::views::Views;
 use super::worst::Ranking;
+use crate::info::Reply;
 use crate::read::ROOM;
 
 /// A descriptor that its watch owns is verified every so many sweeps, although it added nothing.
@@ -169,12 +171,7 @@ impl Pass<'_> {
                 tally.add(entry, handle.fd, &reading, &shared.asker, &mut sampling);
             }
             Owner::Own(_, Some(labels)) => {
-                self.sockets.push(SocketSnapshot {
-                    info: Some(reading.reply.info()),
-                    labels: Arc::clone(labels),
-                    sums: entry.sums(Some(&reading.reply)),
-                    origin: entry.origin(),
-                });
+                self.sockets.push(socket_snapshot(entry, labels, Some(&reading.reply)));
             }
             Owner::Own(_, None) | Owner::Nobody => {}
         }
@@ -184,12 +181,9 @@ impl Pass<'_> {
     /// A connection that could not be read keeps its counters.
     fn show_last(&mut self, entry: &Entry) {
         match &entry.owner {
-            Owner::Own(_, Some(labels)) => self.sockets.push(SocketSnapshot {
-                info: None,
-                labels: Arc::clone(labels),
-                sums: entry.sums(None),
-                origin: entry.origin(),
-            }),
+            Owner::Own(_, Some(labels)) => {
+                self.sockets.push(socket_snapshot(entry, labels, None));
+            }
             // Its shared series stays, even if it is the only one.
             Owner::Set(membership) => tally_of(&mut self.sweeper.tallies, membership).live += 1,
             Owner::Own(_, None) | Owner::Nobody => {}
@@ -251,6 +245,20 @@ impl Pass<'_> {
                 self.sockets.retain(|socket| told.insert(socket.labels.plain.clone()));
             }
         }
+    }
+}
+
+/// A connection with a series of its own, with the reply that this sweep got for it.
+fn socket_snapshot(
+    entry: &Entry,
+    labels: &Arc<Labels>,
+    reply: Option<&Reply<'_>>,
+) -> SocketSnapshot {
+    SocketSnapshot {
+        info: reply.map(Reply::info),
+        labels: Arc::clone(labels),
+        sums: entry.sums(reply),
+        origin: entry.origin(),
     }
 }
 

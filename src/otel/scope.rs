@@ -20,7 +20,6 @@ type Name = Option<Cow<'static, str>>;
 pub(super) type Silence = Arc<AtomicBool>;
 
 /// One number among the monitors of one name, and who has it.
-#[derive(Default)]
 struct Instance {
     /// Gone with the monitor.
     monitor: Weak<()>,
