@@ -14,7 +14,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tcpinfo::{Group, WatchConnector, WatchLayer};
+use tcpinfo::Group;
+use tcpinfo::hyper::{WatchConnector, WatchLayer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 

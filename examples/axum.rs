@@ -17,7 +17,8 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use tcpinfo::{Monitor, Peer, TcpInfo};
+use tcpinfo::axum::Peer;
+use tcpinfo::{Monitor, TcpInfo};
 use tokio::net::TcpListener;
 
 /// The connection that the request came over, from the server's side.

@@ -12,7 +12,8 @@ use hyper::{Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tcpinfo::{Monitor, Probe, WatchLayer};
+use tcpinfo::hyper::WatchLayer;
+use tcpinfo::{Monitor, SocketProbe};
 
 #[tokio::main(flavor = "current_thread")]
 async fn run() -> Result<(), Box<dyn Error>> {
@@ -32,7 +33,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for target in targets.iter().cycle().take(3 * targets.len()) {
         let response = client.get(target.clone()).await?;
         // Who wants to know it of one request asks the response's connection.
-        let probe = response.extensions().get::<Probe>().cloned();
+        let probe = response.extensions().get::<SocketProbe>().cloned();
         let status = response.status();
         let length = response.into_body().collect().await?.to_bytes().len();
         let rtt = probe.and_then(|probe| probe.info().ok()?.rtt);

@@ -17,7 +17,7 @@ use std::thread;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use tcpinfo::{Addresses, Identity, Monitor};
+use tcpinfo::{Monitor, SocketAddresses, SocketIdentity};
 
 #[path = "prometheus/page.rs"]
 mod page;
@@ -35,7 +35,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         SdkMeterProvider::builder().with_reader(exporter).with_resource(resource).build();
 
     // The monitor: it reads the sockets when somebody collects, and has no thread of its own.
-    let identity = Identity::Addresses(Addresses::peer());
+    let identity = SocketIdentity::Addresses(SocketAddresses::peer());
     let monitor = Monitor::builder().with_identity(identity).build();
     monitor.instrument(&provider);
 

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind::BrokenPipe, Write};
 
 use opentelemetry::KeyValue;
-use tcpinfo::{Monitor, Probe};
+use tcpinfo::{Monitor, SocketProbe};
 use tokio_stream::StreamExt;
 use tonic::service::InterceptorLayer;
 use tonic::transport::server::TcpIncoming;
@@ -30,7 +30,7 @@ impl Health for AlwaysHealthy {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let peer = request.remote_addr();
-        let probe = request.extensions().get::<Probe>();
+        let probe = request.extensions().get::<SocketProbe>();
         let info = probe.and_then(|probe| probe.info().ok());
         let rtt = info.and_then(|info| info.rtt);
         // Not read, perhaps; the caller has its answer in any case.
@@ -61,7 +61,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let incoming =
         listener.map(move |stream| stream.map(|stream| clients.watch(stream).with_probe()));
     let server = Server::builder()
-        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .layer(InterceptorLayer::new(tcpinfo::tonic::probed))
         .add_service(HealthServer::new(AlwaysHealthy))
         .serve_with_incoming(incoming);
     tokio::spawn(server);

@@ -12,7 +12,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
     metrics_service_client::MetricsServiceClient,
     metrics_service_server::{MetricsService, MetricsServiceServer},
 };
-use tcpinfo::{Monitor, WatchLayer};
+use tcpinfo::Monitor;
+use tcpinfo::hyper::WatchLayer;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 

@@ -63,7 +63,7 @@ fn bbr_reports_its_model_once_it_has_a_sample() {
     // The gain of its start-up phase, 2/ln 2, in the kernel's steps of 1/256.
     let gain = Some(739.0 / 256.0);
     assert_eq!((bbr.pacing_gain, bbr.cwnd_gain), (gain, gain));
-    assert_eq!(bbr.later, None);
+    assert_eq!(bbr.extension, None);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn bbr_of_a_listener_has_no_sample() {
     let listener = Pair::connect().listener;
     set_tcp_congestion(&listener, "bbr").expect("modprobe tcp_bbr");
     let bbr = bbr(congestion(&listener).expect("it listens"));
-    assert_eq!((bbr.bandwidth, bbr.min_rtt, bbr.later), (None, None, None));
+    assert_eq!((bbr.bandwidth, bbr.min_rtt, bbr.extension), (None, None, None));
     assert_eq!((bbr.pacing_gain, bbr.cwnd_gain), (None, None));
 }
 

@@ -10,7 +10,7 @@ use std::thread;
 
 use opentelemetry_sdk::metrics::Temporality;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tcpinfo::{FIELDS, Monitor, Value};
+use tcpinfo::{FIELDS, FieldValue, Monitor};
 
 use crate::exports::Exports;
 
@@ -31,7 +31,7 @@ impl Totals {
             let integer = |name: &str| {
                 let field = FIELDS.iter().find(|field| field.name == name);
                 match group.get(field.expect("a row of the table")) {
-                    Some(Value::Integer(integer)) => integer,
+                    Some(FieldValue::Integer(integer)) => integer,
                     _ => 0,
                 }
             };

@@ -15,7 +15,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::{self, Listener as _, ListenerExt};
 use hyper::StatusCode;
-use tcpinfo::{Group, Monitor, Peer, Probe, TcpInfo, TcpInfoRejection, Value};
+use tcpinfo::axum::{Peer, TcpInfoRejection};
+use tcpinfo::{FieldValue, Group, Monitor, SocketProbe, TcpInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -68,7 +69,7 @@ impl Server {
     }
 }
 
-async fn about(ConnectInfo(peer): ConnectInfo<Peer>, probe: Probe, info: TcpInfo) -> String {
+async fn about(ConnectInfo(peer): ConnectInfo<Peer>, probe: SocketProbe, info: TcpInfo) -> String {
     let later = probe.info().expect("the connection that asks is open");
     format!("{} {:?} {:?}", peer.address, info.bytes_received, later.bytes_received)
 }
@@ -118,7 +119,7 @@ async fn refuse_strangers(request: Request<Body>) -> Result<Request<Body>, Statu
 async fn everything(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    Extension(probe): Extension<Probe>,
+    Extension(probe): Extension<SocketProbe>,
     info: TcpInfo,
 ) -> String {
     let probed = probe.info().expect("the connection that asks is open");
@@ -129,7 +130,7 @@ async fn everything(
 async fn what_looks_for_the_bare_address_finds_it_beside_the_peer() {
     let monitor = Monitor::new();
     let app = Router::new().route("/", get(everything)).layer(map_request(refuse_strangers));
-    let (plain, addressed) = (app.clone(), app.layer(map_request(tcpinfo::addressed)));
+    let (plain, addressed) = (app.clone(), app.layer(map_request(tcpinfo::axum::addressed)));
     let server = Server::start(&monitor.group([]), plain).await;
     let (status, _) = server.client().await.get("/").await.expect("it answers");
     assert_eq!(status, StatusCode::IM_A_TEAPOT);
@@ -150,7 +151,7 @@ async fn what_looks_for_the_bare_address_finds_it_beside_the_peer() {
 async fn an_address_that_a_proxy_told_stays() {
     let told: SocketAddr = "192.0.2.1:7".parse().expect("an address");
     let show = |ConnectInfo(address): ConnectInfo<SocketAddr>| async move { address.to_string() };
-    let app = Router::new().route("/", get(show)).layer(map_request(tcpinfo::addressed));
+    let app = Router::new().route("/", get(show)).layer(map_request(tcpinfo::axum::addressed));
     let app = app.layer(Extension(ConnectInfo(told)));
     let server = Server::start(&Monitor::new().group([]), app).await;
     let answer = server.client().await.get("/").await.expect("it answers");
@@ -161,7 +162,7 @@ async fn an_address_that_a_proxy_told_stays() {
 #[tokio::test]
 async fn a_request_without_a_peer_passes_as_it_is() {
     let request = Request::get("/").body(Body::empty()).expect("a path is all it takes");
-    assert!(tcpinfo::addressed(request).await.extensions().is_empty());
+    assert!(tcpinfo::axum::addressed(request).await.extensions().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,7 +196,7 @@ async fn without_connect_info_the_handler_says_what_is_missing() {
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(
         text,
-        "no tcpinfo::Probe: serve with `into_make_service_with_connect_info::<Peer>()`"
+        "no tcpinfo::SocketProbe: serve with `into_make_service_with_connect_info::<Peer>()`"
     );
     let answer = client.get("/may").await.expect("it answers");
     assert_eq!(answer, (StatusCode::OK, "false".into()));
@@ -308,20 +309,20 @@ async fn a_watched_listener_reports_who_waits() {
     let mut listener = group.listen(group.watch(listener));
     let address = listener.local_addr().expect("it is bound");
     let waiting = || monitor.snapshot().groups[0].get(field("accept_queue"));
-    assert_eq!(waiting(), Some(Value::Integer(0)));
+    assert_eq!(waiting(), Some(FieldValue::Integer(0)));
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(soon(TcpStream::connect(address)).await.expect("it listens"));
     }
-    let all_wait = || (waiting() == Some(Value::Integer(3))).then_some(());
+    let all_wait = || (waiting() == Some(FieldValue::Integer(3))).then_some(());
     until("three waiting", all_wait);
     let (_stream, from) = soon(listener.accept()).await;
     assert_eq!(from, clients[0].local_addr().expect("it is connected"));
-    assert_eq!(waiting(), Some(Value::Integer(2)));
+    assert_eq!(waiting(), Some(FieldValue::Integer(2)));
     let group = &monitor.snapshot().groups[0];
     // The listener is live, and no connection.
     assert_eq!((group.opened, group.live()), (1, 2));
-    assert_eq!(group.get(field("backlog")), Some(Value::Integer(7)));
+    assert_eq!(group.get(field("backlog")), Some(FieldValue::Integer(7)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,8 @@ use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
 };
-use tcpinfo::{FIELDS, Monitor, Probe, Snapshot, Value, WatchLayer};
+use tcpinfo::hyper::WatchLayer;
+use tcpinfo::{FIELDS, FieldValue, Monitor, Snapshot, SocketProbe};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
@@ -84,7 +85,7 @@ async fn a_pooled_connection_counts_once_for_all_its_requests() {
     // Both sides of one connection count the same bytes.
     let field = |name| FIELDS.iter().find(|field| field.name == name).expect("a row");
     let [sent, received] = ["bytes_sent", "bytes_received"].map(field);
-    let bytes = |integer: u64| Some(Value::Integer(integer));
+    let bytes = |integer: u64| Some(FieldValue::Integer(integer));
     assert_eq!(snapshot.groups[0].get(sent), bytes(server.bytes().0));
     assert_eq!(snapshot.groups[0].get(received), bytes(server.bytes().1));
 }
@@ -199,7 +200,7 @@ async fn a_response_knows_its_connection_where_that_is_asked_for() {
     // The connector's own extra is still there.
     let http: &HttpInfo = response.extensions().get().expect("HttpConnector gives one");
     assert_eq!(http.remote_addr().port(), server.port());
-    let probe: Probe = response.extensions().get().cloned().expect("the layer gives one");
+    let probe: SocketProbe = response.extensions().get().cloned().expect("the layer gives one");
     assert_eq!(probe.info().expect("it is in the pool").state, tcpinfo::State::Established);
     text(response).await;
     drop(client);
@@ -274,7 +275,7 @@ async fn under_tls_the_tcp_connection_is_watched_and_alpn_is_kept() {
         let response = client.get(target.clone()).await.expect("the server answers");
         // The server offers both; ALPN chose.
         assert_eq!(response.version(), hyper::Version::HTTP_2);
-        let probe: Probe = response.extensions().get().cloned().expect("the layer gives one");
+        let probe: SocketProbe = response.extensions().get().cloned().expect("the layer gives one");
         assert_eq!(probe.info().expect("it is in the pool").state, tcpinfo::State::Established);
         assert_eq!(text(response).await, "hello");
     }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use tcpinfo::diag::{Family, Query, Socket, find, sockets};
+use tcpinfo::diag::{IpFamily, Query, Socket, find, sockets};
 use tcpinfo::{FIELDS, State, TcpInfo, congestion, read, socket_cookie};
 
 use crate::loopback::{Pair, until};
@@ -151,8 +151,8 @@ fn ipv6_connections_are_told_as_they_are() {
     for stream in [&client, &server] {
         let (local, peer) = addresses(stream);
         let query = Query::new().with_local_port(local.port()).with_peer_port(peer.port());
-        assert_eq!(dump(query.clone().with_family(Family::Ipv4)), []);
-        for socket in dump(query.with_family(Family::Ipv6)).into_iter().chain([found(stream)]) {
+        assert_eq!(dump(query.clone().with_family(IpFamily::Ipv4)), []);
+        for socket in dump(query.with_family(IpFamily::Ipv6)).into_iter().chain([found(stream)]) {
             assert_eq!((socket.local, socket.peer), (local, peer));
             assert_eq!(socket.cookie, cookie(stream));
         }
@@ -169,8 +169,8 @@ fn dual_stack_connections_are_ipv4() {
     assert!(mapped.is_ipv6() && mapped_peer.is_ipv6(), "std says ::ffff:127.0.0.1");
 
     let query = Query::new().with_local_port(local.port()).with_peer_port(peer.port());
-    assert_eq!(dump(query.clone().with_family(Family::Ipv6)), []);
-    let listed = dump(query.with_family(Family::Ipv4));
+    assert_eq!(dump(query.clone().with_family(IpFamily::Ipv6)), []);
+    let listed = dump(query.with_family(IpFamily::Ipv4));
     assert_eq!(listed.len(), 1);
     let plain = find(local, peer).expect("sock_diag answers").expect("the socket is open");
     for socket in listed.into_iter().chain([found(&server), plain]) {

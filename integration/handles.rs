@@ -19,7 +19,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use opentelemetry::KeyValue;
-use tcpinfo::{FIELDS, GroupSnapshot, Monitor, SocketSnapshot, TcpInfo, Value};
+use tcpinfo::{FIELDS, FieldValue, GroupSnapshot, Monitor, SocketSnapshot, TcpInfo};
 
 use crate::exports::Exports;
 use crate::loopback::{Pair, until};
@@ -107,9 +107,9 @@ const fn counted(opened: u64, closed: u64, live: u64, sent: u64) -> Counted {
     Counted { opened, closed, live, sent }
 }
 
-fn integer(value: Option<Value>) -> u64 {
+fn integer(value: Option<FieldValue>) -> u64 {
     match value {
-        Some(Value::Integer(integer)) => integer,
+        Some(FieldValue::Integer(integer)) => integer,
         None => 0,
         other => panic!("{other:?} is no integer"),
     }

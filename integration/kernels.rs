@@ -2,8 +2,8 @@
 //! word whose layout changed, options, and impostors.
 
 use tcpinfo::{
-    AccEcnOptSeen, EcnMode, FIELDS, FastOpenClientFail, Kernel, Options, TcpInfo, TcpOption,
-    Version,
+    AccEcnOption, EcnMode, FIELDS, FastOpenClientFail, Kernel, KernelVersion, TcpInfo, TcpOption,
+    TcpOptions,
 };
 
 use crate::loopback::names;
@@ -17,7 +17,7 @@ fn last_word(word: u32) -> Vec<u8> {
 /// The members at 276: mode, option seen, fail bits, further options.
 fn last_members(
     info: &TcpInfo,
-) -> (Option<EcnMode>, Option<AccEcnOptSeen>, Option<u8>, Option<u32>) {
+) -> (Option<EcnMode>, Option<AccEcnOption>, Option<u8>, Option<u32>) {
     let fail = info.accecn_fail_mode.map(|mode| mode.bits());
     (info.ecn_mode, info.accecn_opt_seen, fail, info.options2)
 }
@@ -73,13 +73,13 @@ fn the_app_limited_bit_came_with_the_delivery_rate() {
 fn the_word_at_276_has_the_layout_of_its_kernel() {
     // 7.0: mode 2, option seen 1, fail bits 9, further options 0xabcdef; 6.18: two shorts.
     let word = 2 | 1 << 2 | 9 << 4 | 0xabcdef << 8;
-    let new = (Some(EcnMode::AccEcn), Some(AccEcnOptSeen::EmptySeen), Some(9), Some(0xabcdef));
+    let new = (Some(EcnMode::AccEcn), Some(AccEcnOption::EmptySeen), Some(9), Some(0xabcdef));
     let nothing = (None, None, None, None);
     for release in ["7.0.0", "7.0-rc1", "7.3.4", "8.0.0", "garbage", "2.6.80"] {
         assert_eq!(last_members(&decode(&last_word(word), release)), new, "{release}");
     }
     for release in ["6.18.0", "6.18.44-fc-v669", "6.19.99"] {
-        let old = (None, Some(AccEcnOptSeen::FailSeen), Some(9), None);
+        let old = (None, Some(AccEcnOption::FailSeen), Some(9), None);
         assert_eq!(last_members(&decode(&last_word(9 | 3 << 16), release)), old, "{release}");
     }
     // A kernel that had no such member in mainline copied it from one of two.
@@ -93,7 +93,7 @@ fn the_word_at_276_has_the_layout_of_its_kernel() {
 #[test]
 fn a_word_of_zero_means_nothing_unless_the_kernel_is_known() {
     let nothing = (None, None, None, None);
-    let not_seen = Some(AccEcnOptSeen::NotSeen);
+    let not_seen = Some(AccEcnOption::NotSeen);
     assert_eq!(last_members(&decode(&last_word(0), "garbage")), nothing);
     let old = (None, not_seen, Some(0), None);
     assert_eq!(last_members(&decode(&last_word(0), "6.18.44-fc-v669")), old);
@@ -176,7 +176,7 @@ fn clear(len: usize, release: &str, option: TcpOption) -> Option<bool> {
     options(len, release, 0).has(option)
 }
 
-fn options(len: usize, release: &str, bits: u8) -> Options {
+fn options(len: usize, release: &str, bits: u8) -> TcpOptions {
     let info = decode(&with(plausible(len), 5, &[bits]), release);
     info.options.expect("six bytes prove the options of a connection")
 }
@@ -245,9 +245,9 @@ fn the_release_is_kept_as_it_was_given() {
         assert_eq!(kernel(release).to_string(), release);
     }
     assert_eq!(Kernel::running().release(), Kernel::running().to_string());
-    assert_eq!(kernel("2.6.39").version(), Some(Version::new(2, 6).with_patch(39)));
+    assert_eq!(kernel("2.6.39").version(), Some(KernelVersion::new(2, 6).with_patch(39)));
     assert_eq!(kernel("2.6.40").version(), None);
     let masked = kernel("2.6.78-fc-v669");
     assert_eq!((masked.version(), masked.release()), (None, "2.6.78-fc-v669"));
-    assert_eq!(kernel("6.6.57").version(), Some(Version::new(6, 6).with_patch(57)));
+    assert_eq!(kernel("6.6.57").version(), Some(KernelVersion::new(6, 6).with_patch(57)));
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use opentelemetry::KeyValue;
-use tcpinfo::{FIELDS, GroupSnapshot, Monitor, Snapshot, Value};
+use tcpinfo::{FIELDS, FieldValue, GroupSnapshot, Monitor, Snapshot};
 
 use crate::loopback::Pair;
 use crate::reader::Reader;
@@ -30,12 +30,12 @@ impl AsFd for Driver {
     }
 }
 
-fn sent(group: &GroupSnapshot) -> Option<Value> {
+fn sent(group: &GroupSnapshot) -> Option<FieldValue> {
     group.get(FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row"))
 }
 
-fn bytes(count: usize) -> Option<Value> {
-    Some(Value::Integer(count as u64))
+fn bytes(count: usize) -> Option<FieldValue> {
+    Some(FieldValue::Integer(count as u64))
 }
 
 fn errors(snapshot: &Snapshot) -> u64 {

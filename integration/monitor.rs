@@ -5,7 +5,7 @@ use std::thread;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream, Temporality};
-use tcpinfo::{FIELDS, Field, Monitor, Value};
+use tcpinfo::{FIELDS, Field, FieldValue, Monitor};
 
 use crate::loopback::{Pair, until};
 use crate::reader::Reader;
@@ -166,7 +166,7 @@ fn busy_time_is_a_partition() {
     let collected = reader.collected();
     let part = |cause: &str| collected.counter(&format!("tcp.busy.time{{tcp.limited_by={cause}}}"));
     let latest = monitor.latest().expect("a collection swept");
-    let Some(Value::Duration(busy)) = latest.groups[0].get(field("busy_time")) else {
+    let Some(FieldValue::Duration(busy)) = latest.groups[0].get(field("busy_time")) else {
         panic!("this kernel reports busy time")
     };
     assert!(part("receive_window") > 0.0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use tcpinfo::{FIELDS, Field, Kind, Monitor, TcpInfo, Value, read, socket_cookie};
+use tcpinfo::{FIELDS, Field, FieldKind, FieldValue, Monitor, TcpInfo, read, socket_cookie};
 
 use crate::examples::parsed;
 use crate::exposition::{Page, Sample};
@@ -68,7 +68,7 @@ fn info(socket: impl AsFd) -> TcpInfo {
 
 /// The name that the bridge makes of a field's metric.
 fn exported_name(family: &str, field: &Field, stem: &str) -> String {
-    name_of(&format!("{family}.{stem}"), field.unit, field.kind == Kind::Counter)
+    name_of(&format!("{family}.{stem}"), field.unit, field.kind == FieldKind::Counter)
 }
 
 /// The name of a metric in Prometheus.
@@ -93,12 +93,12 @@ fn expected(info: &TcpInfo) -> BTreeSet<(String, String, u64)> {
     for field in FIELDS {
         let (Some(stem), Some(value)) = (field.stem, info.get(field)) else { continue };
         let value = match (field.part, busy) {
-            (Some("network"), [Some(Value::Duration(all)), window, buffer]) => {
+            (Some("network"), [Some(FieldValue::Duration(all)), window, buffer]) => {
                 let stalled = [window, buffer].map(|part| match part {
-                    Some(Value::Duration(part)) => part,
+                    Some(FieldValue::Duration(part)) => part,
                     _ => Duration::ZERO,
                 });
-                Value::Duration(all - stalled[0] - stalled[1])
+                FieldValue::Duration(all - stalled[0] - stalled[1])
             }
             _ => value,
         };
@@ -164,7 +164,7 @@ fn every_exported_value_is_what_the_socket_says() {
             let [from, to] = [&before[index], &after[index]].map(|info| info.get(field(name)));
             let value = shown.iter().find(|sample| sample.name == *metric);
             let value = value.map(|sample| sample.value);
-            let [from, to] = [from, to].map(|value| value.and_then(Value::as_f64));
+            let [from, to] = [from, to].map(|value| value.and_then(FieldValue::as_f64));
             assert!(from <= value && value <= to, "{side} {name}: {from:?} {value:?} {to:?}");
         }
     }
@@ -202,7 +202,7 @@ fn a_group_is_the_sum_of_its_sockets_and_outlives_them() {
         counters.iter().all(|(name, sum)| page.value(name, &[]) == *sum)
     };
     let sums = || -> Vec<(String, f64)> {
-        let counters = FIELDS.iter().filter(|field| field.kind == Kind::Counter);
+        let counters = FIELDS.iter().filter(|field| field.kind == FieldKind::Counter);
         let counters = counters.filter(|field| field.part.is_none());
         let sums = counters.filter_map(|field| {
             let each = clients.iter().filter_map(|client| info(client).get(field)?.as_f64());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 use linux_raw_sys::net::tcp_info;
-use tcpinfo::{FIELDS, TcpInfo, Version};
+use tcpinfo::{FIELDS, KernelVersion, TcpInfo};
 
 use crate::loopback::names;
 use crate::replies::{data, decode, field, kernel, plausible};
@@ -96,7 +96,7 @@ const GROWTH: &[(&str, usize)] = &[
     ("6.18", 280),
 ];
 
-fn version(text: &str) -> Version {
+fn version(text: &str) -> KernelVersion {
     kernel(text).version().unwrap_or_else(|| panic!("{text} is a version"))
 }
 
@@ -176,8 +176,8 @@ fn the_struct_grew_as_the_kernels_headers_did() {
         let rows = FIELDS.iter().filter(|field| field.since <= version(since));
         assert_eq!(rows.map(|field| field.offset + field.size).max(), Some(*end), "{since}");
     }
-    let steps: Vec<Version> = GROWTH.iter().map(|(since, _)| version(since)).collect();
-    let others: BTreeMap<Version, Vec<&str>> = FIELDS
+    let steps: Vec<KernelVersion> = GROWTH.iter().map(|(since, _)| version(since)).collect();
+    let others: BTreeMap<KernelVersion, Vec<&str>> = FIELDS
         .iter()
         .filter(|field| !steps.contains(&field.since))
         .fold(BTreeMap::new(), |mut others, field| {

@@ -172,17 +172,17 @@ proptest! {
 
     #[test]
     fn json_values_are_plain(reply in replies(), release in releases()) {
-        use tcpinfo::Value;
+        use tcpinfo::FieldValue;
 
         let info = decode(&reply, &release);
         let json = serde_json::to_value(&info).expect("a map of plain values");
         for (field, value) in info.fields() {
             let json = &json[field.name];
             let plain = match value {
-                Value::Integer(integer) => json.as_u64() == Some(integer),
-                Value::Duration(time) => json.as_f64() == Some(time.as_secs_f64()),
-                Value::Flag(flag) => json.as_bool() == Some(flag),
-                Value::Options(_) | Value::AccEcnFailMode(_) => {
+                FieldValue::Integer(integer) => json.as_u64() == Some(integer),
+                FieldValue::Duration(time) => json.as_f64() == Some(time.as_secs_f64()),
+                FieldValue::Flag(flag) => json.as_bool() == Some(flag),
+                FieldValue::Options(_) | FieldValue::AccEcnFailMode(_) => {
                     let text = |text: &serde_json::Value| text.as_str().is_some_and(is_snake_case);
                     json.as_array().is_some_and(|set| set.iter().all(text))
                 }

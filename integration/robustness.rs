@@ -206,7 +206,7 @@ fn a_leaked_loan_reads_no_other_socket() {
     };
     assert_eq!(errors(&snapshot), 1);
     let sent = tcpinfo::FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
-    assert_eq!(snapshot.groups[0].get(sent), Some(tcpinfo::Value::Integer(0)));
+    assert_eq!(snapshot.groups[0].get(sent), Some(tcpinfo::FieldValue::Integer(0)));
     assert_eq!(errors(&monitor.snapshot()), 1);
 }
 
@@ -243,7 +243,7 @@ fn a_socket_taken_back_and_watched_again_counts_once() {
     let sent = tcpinfo::FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
     let totals: Vec<_> = snapshot.groups.iter().map(|group| group.get(sent)).collect();
     // What was sent between the two watches is nobody's.
-    assert_eq!(totals, [100, 3].map(|sent| Some(tcpinfo::Value::Integer(sent))));
+    assert_eq!(totals, [100, 3].map(|sent| Some(tcpinfo::FieldValue::Integer(sent))));
     drop(client);
     assert_eq!(monitor.snapshot().groups[1].get(sent), totals[1]);
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
-use tcpinfo::{Addresses, FIELDS, Field, Identity, Kind, Monitor, Worst};
+use tcpinfo::{FIELDS, Field, FieldKind, Monitor, SocketAddresses, SocketIdentity, Worst};
 
 use crate::loopback::{Pair, until};
 use crate::reader::Reader;
@@ -95,14 +95,17 @@ fn identity_is_what_the_program_chose() {
             .replace(&format!("local.port={}", local.port()), "local.port=L")
     };
     let id = [KeyValue::new("id", 7)];
-    assert_eq!(series(Identity::None, &id), "tcp.socket.sent{id=7}");
-    assert_eq!(series(Identity::Cookie, &id), "tcp.socket.sent{id=7,tcp.socket.cookie=C}");
+    assert_eq!(series(SocketIdentity::None, &id), "tcp.socket.sent{id=7}");
+    assert_eq!(series(SocketIdentity::Cookie, &id), "tcp.socket.sent{id=7,tcp.socket.cookie=C}");
     assert_eq!(
-        series(Identity::Addresses(Addresses::peer()), &[]),
+        series(SocketIdentity::Addresses(SocketAddresses::peer()), &[]),
         "tcp.socket.sent{network.peer.address=127.0.0.1,network.peer.port=P,tcp.socket.cookie=C}"
     );
     assert_eq!(
-        series(Identity::Addresses(Addresses::peer().with_prefix(8, 48).with_local()), &[]),
+        series(
+            SocketIdentity::Addresses(SocketAddresses::peer().with_prefix(8, 48).with_local()),
+            &[]
+        ),
         "tcp.socket.sent{network.local.address=127.0.0.1,network.local.port=L,\
          network.peer.address=127.0.0.0/8,tcp.socket.cookie=C}"
     );
@@ -110,7 +113,7 @@ fn identity_is_what_the_program_chose() {
 
 #[test]
 fn sockets_without_identity_share_a_series_that_adds_up() {
-    let monitor = Monitor::builder().with_identity(Identity::None).build();
+    let monitor = Monitor::builder().with_identity(SocketIdentity::None).build();
     let (reader, provider) = Reader::with_provider();
     monitor.instrument(&provider);
     let pairs = [Pair::connect(), Pair::connect()];
@@ -202,6 +205,6 @@ fn every_exported_metric_has_the_unit_and_description_of_its_row() {
             rows += 1;
         }
     }
-    let grouped = |field: &&Field| !matches!(field.kind, Kind::Gauge | Kind::Property);
+    let grouped = |field: &&Field| !matches!(field.kind, FieldKind::Gauge | FieldKind::Property);
     assert!(rows > FIELDS.iter().filter(grouped).count());
 }

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use opentelemetry::KeyValue;
-use tcpinfo::{Monitor, Value};
+use tcpinfo::{FieldValue, Monitor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
@@ -32,7 +32,7 @@ impl Totals {
     pub(crate) fn of(monitor: &Monitor) -> Self {
         let group = &monitor.snapshot().groups[0];
         let counter = |name| match group.get(field(name)) {
-            Some(Value::Integer(count)) => count,
+            Some(FieldValue::Integer(count)) => count,
             other => panic!("{name} is {other:?}"),
         };
         // Without what a stalled machine made the sender repeat.

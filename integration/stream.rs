@@ -102,7 +102,10 @@ async fn owned_halves_read_write_and_send_the_end() {
     // Probes of a full window are sent again.
     let bytes = |name: &str| {
         let field = tcpinfo::FIELDS.iter().find(|field| field.name == name).expect("a row");
-        snapshot.groups[0].get(field).and_then(tcpinfo::Value::as_f64).expect("it was reported")
+        snapshot.groups[0]
+            .get(field)
+            .and_then(tcpinfo::FieldValue::as_f64)
+            .expect("it was reported")
     };
     assert_eq!(bytes("bytes_sent") - bytes("bytes_retrans"), f64::from(8 << 20));
 }

@@ -5,7 +5,7 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tcpinfo::{FIELDS, Kind};
+use tcpinfo::{FIELDS, FieldKind};
 
 use source::{File, file, files, named_modules, rust, src, words};
 
@@ -138,7 +138,7 @@ fn stems_obey_the_naming_rules() {
     for field in FIELDS {
         let mut wrong =
             |what: String| findings.push(format!("src/info.rs: {}: {what}", field.name));
-        let property = field.kind == Kind::Property;
+        let property = field.kind == FieldKind::Property;
         if property != field.stem.is_none() || property != field.unit.is_empty() {
             wrong("a property has neither stem nor unit, everything else both".to_owned());
         }

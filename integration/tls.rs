@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use tcpinfo::{Monitor, Value};
+use tcpinfo::{FieldValue, Monitor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -95,7 +95,7 @@ async fn a_watched_stream_under_tls_counts_what_the_network_carries() {
     // Under the encryption the stream is still to be had.
     let info = stream.get_ref().0.info().expect("it is open");
     let known = |name| match info.get(field(name)) {
-        Some(Value::Integer(count)) => count,
+        Some(FieldValue::Integer(count)) => count,
         other => panic!("{name} is {other:?}"),
     };
     assert!(known("bytes_received") > PAYLOAD as u64);

@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 
-use tcpinfo::{Monitor, Probe, Probed, ProbedInfo};
+use tcpinfo::tonic::{Probed, ProbedInfo};
+
+use tcpinfo::{Monitor, SocketProbe};
 use tokio::net::TcpStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::InterceptorLayer;
@@ -23,7 +25,7 @@ struct Told {
     local: Option<SocketAddr>,
     info: Option<TcpConnectInfo>,
     tls: Option<TlsConnectInfo<ProbedInfo<TcpConnectInfo>>>,
-    probe: Option<Probe>,
+    probe: Option<SocketProbe>,
 }
 
 /// A service that keeps what it is told.
@@ -144,7 +146,7 @@ async fn handlers_may_ask_about_their_connection() {
     let (address, incoming) = probed_streams(&monitor).await;
     let service = Listener::default();
     let server = Server::builder()
-        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .layer(InterceptorLayer::new(tcpinfo::tonic::probed))
         .add_service(HealthServer::new(service.clone()));
     let server = tokio::spawn(server.serve_with_incoming(incoming));
     let (one, two) = (channel(address).await, channel(address).await);
@@ -189,7 +191,7 @@ async fn under_tonics_own_tls_handlers_have_probe_addresses_and_certificates() {
     let server = Server::builder()
         .tls_config(ServerTlsConfig::new().identity(own).client_ca_root(trusted))
         .expect("the key is the certificate's")
-        .layer(InterceptorLayer::new(tcpinfo::probed))
+        .layer(InterceptorLayer::new(tcpinfo::tonic::probed))
         .add_service(HealthServer::new(service.clone()));
     let server = tokio::spawn(server.serve_with_incoming(incoming));
     let tls = ClientTlsConfig::new().ca_certificate(certificate).identity(client);

@@ -43,14 +43,14 @@ pub struct Bbr {
     /// Gain applied to the congestion window. Absent before the algorithm did anything.
     pub cwnd_gain: Option<f64>,
     /// What BBRv2 and v3 report in addition.
-    pub later: Option<LaterBbr>,
+    pub extension: Option<BbrExtension>,
 }
 
 /// What BBRv2 and v3 (out of tree) append to `struct tcp_bbr_info`.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct LaterBbr {
+pub struct BbrExtension {
     /// Long-term upper bound of the bandwidth in bytes per second. Absent while there is none.
     pub bandwidth_high: Option<u64>,
     /// Short-term lower bound of the bandwidth in bytes per second. Absent while there is none.
@@ -100,7 +100,7 @@ pub struct Vegas {
     pub rtt: Option<Duration>,
     /// Least round-trip time. Absent without a sample.
     #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
-    pub minrtt: Option<Duration>,
+    pub min_rtt: Option<Duration>,
 }
 
 impl Congestion {
@@ -117,7 +117,7 @@ impl Congestion {
                 min_rtt: sample(words(8)),
                 pacing_gain: gain(words(12)),
                 cwnd_gain: gain(words(16)),
-                later: (reply.len() == 52).then(|| later(reply)),
+                extension: (reply.len() == 52).then(|| extension(reply)),
             })),
             ("dctcp" | "dctcp-reno", 16) => Some(CongestionInfo::Dctcp(Dctcp {
                 enabled: half(reply, 0) != 0,
@@ -131,7 +131,7 @@ impl Congestion {
                     enabled: words(0) != 0,
                     rttcnt: words(4),
                     rtt: sample(words(8)),
-                    minrtt: sample(words(12)),
+                    min_rtt: sample(words(12)),
                 }))
             }
             _ => Some(CongestionInfo::Other(reply.to_vec())),
@@ -140,10 +140,10 @@ impl Congestion {
     }
 }
 
-fn later(reply: &[u8]) -> LaterBbr {
+fn extension(reply: &[u8]) -> BbrExtension {
     let bound = |value: u64| Some(value).filter(|value| *value != u64::MAX);
     let inflight = |value: u32| Some(value).filter(|value| *value != u32::MAX);
-    LaterBbr {
+    BbrExtension {
         bandwidth_high: bound(long(word(reply, 20), word(reply, 24))),
         bandwidth_low: bound(long(word(reply, 28), word(reply, 32))),
         mode: reply[36],
@@ -202,7 +202,7 @@ mod tests {
             min_rtt: Some(Duration::from_micros(38)),
             pacing_gain: Some(739.0 / 256.0),
             cwnd_gain: Some(2.0),
-            later: None,
+            extension: None,
         };
         let expected = Congestion { algorithm: "bbr".into(), info: Some(CongestionInfo::Bbr(bbr)) };
         assert_eq!(Congestion::decode("bbr", &reply), expected);
@@ -213,7 +213,7 @@ mod tests {
         let Some(CongestionInfo::Bbr(bbr)) = Congestion::decode("bbr", &[0; 20]).info else {
             panic!("20 bytes of bbr are its mainline reply")
         };
-        assert_eq!((bbr.bandwidth, bbr.min_rtt, bbr.later), (None, None, None));
+        assert_eq!((bbr.bandwidth, bbr.min_rtt, bbr.extension), (None, None, None));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         let Some(CongestionInfo::Bbr(bbr)) = Congestion::decode("bbr3", &reply).info else {
             panic!("52 bytes of bbr are BBRv3's reply")
         };
-        let later = LaterBbr {
+        let extension = BbrExtension {
             bandwidth_high: Some(0x1_0000_001e),
             bandwidth_low: None,
             mode: 2,
@@ -233,7 +233,7 @@ mod tests {
             inflight_high: None,
             extra_acked: 9,
         };
-        assert_eq!(bbr.later, Some(later));
+        assert_eq!(bbr.extension, Some(extension));
     }
 
     #[test]

@@ -55,12 +55,12 @@ mod dump;
 mod query;
 mod socket;
 
-pub use crate::netlink::Malformed;
+pub use crate::netlink::MalformedReply;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use anything::hold_for_any_datagram;
 pub use dump::Sockets;
-pub use query::{Family, Query};
+pub use query::{IpFamily, Query};
 pub use socket::Socket;
 
 use query::{AF_INET, AF_INET6, Request};
@@ -153,7 +153,7 @@ pub fn find(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
             }
             Answer::Failed(errno) if errno == Errno::NOENT.raw_os_error() => {
                 // A kernel without inet_diag has the same word for it. An empty dump tells.
-                let nothing = Query { states: 0, family: Some(Family::Ipv4), ..Query::new() };
+                let nothing = Query { states: 0, family: Some(IpFamily::Ipv4), ..Query::new() };
                 return nothing.dump()?.next().transpose();
             }
             Answer::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
@@ -201,7 +201,7 @@ fn receive(netlink: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<()> {
     let (_, len) =
         retry_on_intr(|| rustix::net::recv(netlink, spare_capacity(buffer), RecvFlags::TRUNC))?;
     if len > room {
-        return Err(Malformed::Datagram { len, room }.into());
+        return Err(MalformedReply::Datagram { len, room }.into());
     }
     Ok(())
 }

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::kernel::{Kernel, Version};
+use crate::kernel::{Kernel, KernelVersion};
 use crate::presence::{Evidence, Rule, Traits, filled, maintained_options};
 use crate::state::{
-    AccEcnFailMode, AccEcnOptSeen, CaState, EcnMode, FastOpenClientFail, Options, State,
+    AccEcnFailMode, AccEcnOption, CaState, EcnMode, FastOpenClientFail, State, TcpOptions,
 };
 use crate::wire::{self, Bytes, Place, nothing};
 
 /// How a field becomes a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FieldKind {
     /// Only grows while the connection lives: a counter.
     Counter,
     /// Goes up and down, and its sum over sockets means something: an up-down counter.
@@ -30,7 +30,7 @@ pub enum Kind {
 /// What one field reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Value {
+pub enum FieldValue {
     /// Bytes, segments or a count, in the field's unit.
     Integer(u64),
     /// A time.
@@ -42,18 +42,18 @@ pub enum Value {
     /// `ca_state`.
     CaState(CaState),
     /// `options`.
-    Options(Options),
+    Options(TcpOptions),
     /// `fastopen_client_fail`.
     FastOpenClientFail(FastOpenClientFail),
     /// `ecn_mode`.
     EcnMode(EcnMode),
     /// `accecn_opt_seen`.
-    AccEcnOptSeen(AccEcnOptSeen),
+    AccEcnOption(AccEcnOption),
     /// `accecn_fail_mode`.
     AccEcnFailMode(AccEcnFailMode),
 }
 
-impl Value {
+impl FieldValue {
     /// The number a metric reports in the field's unit: times in seconds, `None` for a property.
     pub fn as_f64(self) -> Option<f64> {
         match self {
@@ -71,7 +71,7 @@ impl Value {
 
 macro_rules! value_from {
     ($($variant:ident($type:ty) $(as $wide:ty)?),+ $(,)?) => {
-        $(impl From<$type> for Value {
+        $(impl From<$type> for FieldValue {
             fn from(value: $type) -> Self {
                 Self::$variant(value $(as $wide)?)
             }
@@ -81,12 +81,12 @@ macro_rules! value_from {
 
 value_from! {
     Integer(u8) as u64, Integer(u16) as u64, Integer(u32) as u64, Integer(u64),
-    Duration(Duration), Flag(bool), State(State), CaState(CaState), Options(Options),
-    FastOpenClientFail(FastOpenClientFail), EcnMode(EcnMode), AccEcnOptSeen(AccEcnOptSeen),
+    Duration(Duration), Flag(bool), State(State), CaState(CaState), Options(TcpOptions),
+    FastOpenClientFail(FastOpenClientFail), EcnMode(EcnMode), AccEcnOption(AccEcnOption),
     AccEcnFailMode(AccEcnFailMode),
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for FieldValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer(integer) => integer.fmt(f),
@@ -97,7 +97,7 @@ impl fmt::Display for Value {
             Self::Options(options) => options.fmt(f),
             Self::FastOpenClientFail(fail) => fail.fmt(f),
             Self::EcnMode(mode) => mode.fmt(f),
-            Self::AccEcnOptSeen(seen) => seen.fmt(f),
+            Self::AccEcnOption(seen) => seen.fmt(f),
             Self::AccEcnFailMode(mode) => mode.fmt(f),
         }
     }
@@ -124,13 +124,13 @@ pub struct Field {
     pub c_name: &'static str,
     /// First kernel that reports it. Stable and distribution kernels may have it earlier: see
     /// [`TcpInfo::supports`] for the kernel at hand.
-    pub since: Version,
+    pub since: KernelVersion,
     /// UCUM unit, empty for a property.
     pub unit: &'static str,
     /// What it is: a short sentence, and where needed a second one of warning.
     pub description: &'static str,
     /// How it becomes a metric.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// Its metric's name below `tcp.` and `tcp.socket.`, `None` where it has none of its own.
     pub stem: Option<&'static str>,
     /// Where fields share one metric, which part this one is: the value of the telling attribute.
@@ -146,17 +146,17 @@ pub struct Field {
     #[cfg(feature = "otel")]
     pub(crate) rank: usize,
     rule: Rule,
-    get: fn(&TcpInfo) -> Option<Value>,
+    get: fn(&TcpInfo) -> Option<FieldValue>,
 }
 
 impl Field {
     /// A raw number of the kernel, or a sum of such, as a value: times from the kernel's unit.
     #[cfg(feature = "otel")]
-    pub(crate) fn measure(&self, raw: u64) -> Value {
+    pub(crate) fn measure(&self, raw: u64) -> FieldValue {
         match self.per_unit {
-            1 => Value::Integer(raw),
-            1_000 => Value::Duration(wire::millis(raw)),
-            _ => Value::Duration(wire::micros(raw)),
+            1 => FieldValue::Integer(raw),
+            1_000 => FieldValue::Duration(wire::millis(raw)),
+            _ => FieldValue::Duration(wire::micros(raw)),
         }
     }
 
@@ -268,13 +268,13 @@ pub(crate) struct Raw<const N: usize> {
 
 /// How many rows are of a kind.
 #[cfg(feature = "otel")]
-pub(crate) const fn count(kind: Kind) -> usize {
+pub(crate) const fn count(kind: FieldKind) -> usize {
     ranked(kind, KINDS.len())
 }
 
 /// The rows of a kind, in table order.
 #[cfg(feature = "otel")]
-pub(crate) fn rows(kind: Kind) -> impl Iterator<Item = &'static Field> {
+pub(crate) fn rows(kind: FieldKind) -> impl Iterator<Item = &'static Field> {
     FIELDS.iter().filter(move |field| field.kind == kind)
 }
 
@@ -285,7 +285,7 @@ const fn rank(row: usize) -> usize {
 }
 
 #[cfg(feature = "otel")]
-const fn ranked(kind: Kind, before: usize) -> usize {
+const fn ranked(kind: FieldKind, before: usize) -> usize {
     let (mut row, mut rank) = (0, 0);
     while row < before {
         rank += (KINDS[row] as u8 == kind as u8) as usize;
@@ -358,10 +358,10 @@ macro_rules! table {
             Field {
                 name: stringify!($name),
                 c_name: $c_name,
-                since: Version::literal($since),
+                since: KernelVersion::literal($since),
                 unit: $ucum,
                 description: $description.trim_ascii(),
-                kind: Kind::$kind,
+                kind: FieldKind::$kind,
                 stem: table!(@option $($stem)?),
                 part: table!(@option $($($part)?)?),
                 offset: PLACE.offset,
@@ -371,13 +371,13 @@ macro_rules! table {
                 #[cfg(feature = "otel")]
                 rank: rank(Row::$name as usize),
                 rule: row::$name::RULE,
-                get: |info| info.$name.content().map(Value::from),
+                get: |info| info.$name.content().map(FieldValue::from),
             }
         }),+];
 
         /// The kind of every row.
         #[cfg(feature = "otel")]
-        const KINDS: &[Kind] = &[$(Kind::$kind),+];
+        const KINDS: &[FieldKind] = &[$(FieldKind::$kind),+];
 
         /// The position of every row.
         #[cfg(feature = "otel")]
@@ -391,7 +391,7 @@ macro_rules! table {
             pub(crate) fn of<const KIND: u8>(reply: &Reply<'_>) -> Self {
                 const BIG: bool = cfg!(target_endian = "big");
                 let mut raw = Self { present: 0, values: [0; N] };
-                $(if KIND == Kind::$kind as u8 {
+                $(if KIND == FieldKind::$kind as u8 {
                     const RANK: usize = rank(Row::$name as usize);
                     const PLACE: Place = table!(@place $int $offset $($first $end)?);
                     let value = PLACE.load::<BIG>(reply.bytes);
@@ -472,7 +472,7 @@ table! {
         since "2.4", filled UNLESS_LISTEN, nothing(never), "{doubling}" Gauge "backoff";
 
     /// Negotiated options and properties of the connection.
-    "tcpi_options" options: Option<Options> = code(u8 at 5),
+    "tcpi_options" options: Option<TcpOptions> = code(u8 at 5),
         since "2.4", filled ONCE_CONNECTED, nothing(never), "" Property;
 
     /// Shift applied to the windows the peer advertises. Absent without window scaling.
@@ -779,7 +779,7 @@ table! {
         since "7.0", needs LAST_WORD_7_0, filled UNLESS_LISTEN, nothing(never), "" Property;
 
     /// The AccECN option as seen from the peer.
-    "tcpi_accecn_opt_seen" accecn_opt_seen: Option<AccEcnOptSeen>
+    "tcpi_accecn_opt_seen" accecn_opt_seen: Option<AccEcnOption>
         = code(u16 at 278) moved(u32 at 276, 2..4),
         since "6.18", needs LAST_WORD,
         filled ONCE_CONNECTED, nothing(never), "" Property;
@@ -813,7 +813,7 @@ impl TcpInfo {
     ///
     /// let mut reply = [0; 104];
     /// reply[0] = 1;
-    /// let info = TcpInfo::decode(&reply, &"3.10.0-1160.el7.x86_64".parse::<Kernel>()?)?;
+    /// let info = TcpInfo::decode(&reply, &Kernel::from_release("3.10.0-1160.el7.x86_64"))?;
     /// assert_eq!(info.state, State::Established);
     /// assert_eq!(info.total_retrans, Some(0));
     /// assert_eq!(info.bytes_acked, None);
@@ -837,12 +837,12 @@ impl TcpInfo {
     }
 
     /// The fields that are present, in the kernel's order.
-    pub fn fields(&self) -> impl Iterator<Item = (&'static Field, Value)> {
+    pub fn fields(&self) -> impl Iterator<Item = (&'static Field, FieldValue)> {
         FIELDS.iter().filter_map(|field| Some((field, self.get(field)?)))
     }
 
     /// What one field reported, `None` where it is absent.
-    pub fn get(&self, field: &Field) -> Option<Value> {
+    pub fn get(&self, field: &Field) -> Option<FieldValue> {
         (field.get)(self)
     }
 
@@ -881,7 +881,7 @@ mod tests;
 mod json {
     use serde::ser::{Serialize, SerializeMap, Serializer};
 
-    use super::{FIELDS, TcpInfo, Value};
+    use super::{FIELDS, FieldValue, TcpInfo};
 
     /// A map of every field: absent ones null, times in seconds, enumerations as text.
     impl Serialize for TcpInfo {
@@ -894,7 +894,7 @@ mod json {
         }
     }
 
-    impl Serialize for Value {
+    impl Serialize for FieldValue {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             match self {
                 Self::Integer(integer) => serializer.serialize_u64(*integer),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A kernel version, such as 4.10 or 6.6.57.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
+pub struct KernelVersion {
     /// The first number.
     pub major: u16,
     /// The second number.
@@ -15,7 +15,7 @@ pub struct Version {
     pub patch: u16,
 }
 
-impl Version {
+impl KernelVersion {
     /// The version `major.minor`.
     pub const fn new(major: u16, minor: u16) -> Self {
         Self { major, minor, patch: 0 }
@@ -64,7 +64,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for KernelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)?;
         if self.patch > 0 {
@@ -80,21 +80,31 @@ impl fmt::Display for Version {
 /// nothing.
 ///
 /// ```
-/// use tcpinfo::{Kernel, Version};
+/// use tcpinfo::{Kernel, KernelVersion};
 ///
-/// let debian: Kernel = "6.1.0-56-cloud-amd64".parse()?;
-/// assert_eq!(debian.version(), Some(Version::new(6, 1)));
-/// assert_eq!("mystery".parse::<Kernel>()?.version(), None);
-/// # Ok::<(), std::convert::Infallible>(())
+/// let debian = Kernel::from_release("6.1.0-56-cloud-amd64");
+/// assert_eq!(debian.version(), Some(KernelVersion::new(6, 1)));
+/// assert_eq!(Kernel::from_release("mystery").version(), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
     release: String,
-    version: Option<Version>,
+    version: Option<KernelVersion>,
     gvisor: bool,
 }
 
 impl Kernel {
+    /// The kernel that gave this `uname -r` string, whatever the string says.
+    pub fn from_release(release: &str) -> Self {
+        const LAST_2_6: KernelVersion = KernelVersion::new(2, 6).with_patch(39);
+        let masked = |v: &KernelVersion| (v.major, v.minor) == (2, 6) && *v > LAST_2_6;
+        Self {
+            release: release.to_owned(),
+            version: KernelVersion::scan(release.as_bytes()).filter(|v| !masked(v)),
+            gvisor: release.contains("gvisor"),
+        }
+    }
+
     /// The `uname -r` string as given.
     pub fn release(&self) -> &str {
         &self.release
@@ -103,7 +113,7 @@ impl Kernel {
     /// The version the release names, `None` where it names none that can be trusted.
     ///
     /// `setarch --uname-2.6` makes a 6.4 kernel call itself 2.6.64; the last real 2.6 was 2.6.39.
-    pub fn version(&self) -> Option<Version> {
+    pub fn version(&self) -> Option<KernelVersion> {
         self.version
     }
 
@@ -113,12 +123,12 @@ impl Kernel {
     }
 
     /// Whether the version is known and at least `version`.
-    pub(crate) fn is_at_least(&self, version: Version) -> bool {
+    pub(crate) fn is_at_least(&self, version: KernelVersion) -> bool {
         self.version.is_some_and(|known| known >= version)
     }
 
     /// Whether the version is known and below `version`.
-    pub(crate) fn is_below(&self, version: Version) -> bool {
+    pub(crate) fn is_below(&self, version: KernelVersion) -> bool {
         self.version.is_some_and(|known| known < version)
     }
 }
@@ -127,13 +137,7 @@ impl FromStr for Kernel {
     type Err = Infallible;
 
     fn from_str(release: &str) -> Result<Self, Infallible> {
-        const LAST_2_6: Version = Version::new(2, 6).with_patch(39);
-        let masked = |v: &Version| (v.major, v.minor) == (2, 6) && *v > LAST_2_6;
-        Ok(Self {
-            release: release.to_owned(),
-            version: Version::scan(release.as_bytes()).filter(|v| !masked(v)),
-            gvisor: release.contains("gvisor"),
-        })
+        Ok(Self::from_release(release))
     }
 }
 
@@ -147,14 +151,13 @@ impl fmt::Display for Kernel {
 mod tests {
     use super::*;
 
-    fn version(release: &str) -> Option<Version> {
-        let Ok(kernel) = release.parse::<Kernel>();
-        kernel.version()
+    fn version(release: &str) -> Option<KernelVersion> {
+        Kernel::from_release(release).version()
     }
 
     #[test]
     fn releases_of_real_kernels() {
-        let stable = |major, minor, patch| Some(Version::new(major, minor).with_patch(patch));
+        let stable = |major, minor, patch| Some(KernelVersion::new(major, minor).with_patch(patch));
         assert_eq!(version("6.18.44-fc-v669"), stable(6, 18, 44));
         assert_eq!(version("3.10.0-1160.el7.x86_64"), stable(3, 10, 0));
         assert_eq!(version("4.19.0-gvisor"), stable(4, 19, 0));
@@ -175,15 +178,15 @@ mod tests {
 
     #[test]
     fn gvisor_names_itself() {
-        let Ok(gvisor) = "4.19.0-gvisor".parse::<Kernel>();
-        let Ok(linux) = "4.19.0-27-amd64".parse::<Kernel>();
+        let gvisor = Kernel::from_release("4.19.0-gvisor");
+        let linux = Kernel::from_release("4.19.0-27-amd64");
         assert!(gvisor.is_gvisor() && !linux.is_gvisor());
     }
 
     #[test]
     fn versions_print_as_people_write_them() {
-        assert_eq!(Version::literal("4.10").to_string(), "4.10");
-        assert_eq!(Version::literal("2.6.24").to_string(), "2.6.24");
-        assert!(Version::literal("4.9") < Version::literal("4.10"));
+        assert_eq!(KernelVersion::literal("4.10").to_string(), "4.10");
+        assert_eq!(KernelVersion::literal("2.6.24").to_string(), "2.6.24");
+        assert!(KernelVersion::literal("4.9") < KernelVersion::literal("4.10"));
     }
 }

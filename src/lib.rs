@@ -54,9 +54,9 @@
 //! - `otel` (default): `Monitor` and its instruments. Depends on the metrics API, never on the SDK.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
-//! - `axum`: `Group::listen` for `axum::serve`, and [`TcpInfo`] as an argument of handlers.
-//! - `tonic`: connection info for handlers of tonic servers over watched streams.
-//! - `hyper`: `WatchLayer` watches the connections of a client's connector.
+//! - `axum`: the module `axum`: `Group::listen` for `axum::serve`, [`TcpInfo`] in handlers.
+//! - `tonic`: the module `tonic`: connection info for handlers of servers over watched streams.
+//! - `hyper`: the module `hyper`: `WatchLayer` watches the connections of a client's connector.
 //! - `diag`: every socket of the host over `NETLINK_SOCK_DIAG`, with the same decoder.
 //!
 //! # Platforms
@@ -93,13 +93,13 @@ mod state;
 mod stream;
 mod wire;
 
-pub use congestion::{Bbr, Congestion, CongestionInfo, Dctcp, LaterBbr, Vegas};
-pub use info::{DecodeError, FIELDS, Field, Kind, TcpInfo, Value};
-pub use kernel::{Kernel, Version};
+pub use congestion::{Bbr, BbrExtension, Congestion, CongestionInfo, Dctcp, Vegas};
+pub use info::{DecodeError, FIELDS, Field, FieldKind, FieldValue, TcpInfo};
+pub use kernel::{Kernel, KernelVersion};
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 pub use monitor::{
-    Addresses, Attributes, Builder, Group, GroupSnapshot, Identity, Monitor, MonitorSnapshot,
-    Probe, Sample, Snapshot, SocketSnapshot, Watched, Worst,
+    Attributes, ConnectionSample, Group, GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot,
+    Snapshot, SocketAddresses, SocketIdentity, SocketProbe, SocketSnapshot, Watched, Worst,
 };
 /// The metrics API this crate reports to, so that a program can name the very same version.
 #[cfg(feature = "otel")]
@@ -107,16 +107,17 @@ pub use opentelemetry;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use read::{congestion, read, socket_cookie};
 pub use state::{
-    AccEcnFailMode, AccEcnOptSeen, CaState, EcnMode, FastOpenClientFail, Options, State, TcpOption,
+    AccEcnFailMode, AccEcnOption, CaState, EcnMode, FastOpenClientFail, State, TcpOption,
+    TcpOptions,
 };
 #[cfg(all(feature = "axum", any(target_os = "linux", target_os = "android")))]
-pub use stream::axum::{Accept, Listener, Peer, TcpInfoRejection, addressed};
+pub use stream::axum;
 #[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
 pub use stream::halves::{ReadHalf, WriteHalf};
 #[cfg(all(feature = "hyper", any(target_os = "linux", target_os = "android")))]
-pub use stream::hyper::{Connecting, FindSocket, InTokioIo, WatchConnector, WatchLayer};
+pub use stream::hyper;
 #[cfg(all(feature = "tonic", any(target_os = "linux", target_os = "android")))]
-pub use stream::tonic::{Probed, ProbedInfo, probed};
+pub use stream::tonic;
 
 /// The examples of README.md.
 #[cfg(all(doctest, feature = "otel"))]

@@ -43,14 +43,14 @@ pub(crate) enum Answer<'b> {
 
 impl<'b> Message<'b> {
     /// The first message of a datagram, and the bytes it takes there.
-    pub(crate) fn first(datagram: &'b [u8]) -> Result<(Self, usize), Malformed> {
+    pub(crate) fn first(datagram: &'b [u8]) -> Result<(Self, usize), MalformedReply> {
         let room = datagram.len();
         let Some((header, _)) = datagram.split_first_chunk::<HEADER>() else {
-            return Err(Malformed::Message { len: room, room });
+            return Err(MalformedReply::Message { len: room, room });
         };
         let len = word(header, 0) as usize;
         let Some(payload) = datagram.get(HEADER..len) else {
-            return Err(Malformed::Message { len, room });
+            return Err(MalformedReply::Message { len, room });
         };
         let message =
             Self { kind: half(header, 4), flags: half(header, 6), seq: word(header, 8), payload };
@@ -63,12 +63,15 @@ impl<'b> Message<'b> {
         self.flags & NLM_F_DUMP_INTR != 0
     }
 
-    pub(crate) fn answer(&self) -> Result<Answer<'b>, Malformed> {
+    pub(crate) fn answer(&self) -> Result<Answer<'b>, MalformedReply> {
         match self.kind {
             SOCK_DIAG_BY_FAMILY => Ok(Answer::Socket(self.payload)),
             NLMSG_ERROR | NLMSG_DONE => {
                 let Some((errno, _)) = self.payload.split_first_chunk() else {
-                    return Err(Malformed::Payload { kind: self.kind, len: self.payload.len() });
+                    return Err(MalformedReply::Payload {
+                        kind: self.kind,
+                        len: self.payload.len(),
+                    });
                 };
                 // A dump of what the kernel cannot dump is "done" with an error, not an error.
                 Ok(match i32::from_ne_bytes(*errno) {
@@ -86,17 +89,17 @@ impl<'b> Message<'b> {
 pub(crate) struct Attributes<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Iterator for Attributes<'b> {
-    type Item = Result<(u16, &'b [u8]), Malformed>;
+    type Item = Result<(u16, &'b [u8]), MalformedReply>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = std::mem::take(&mut self.0);
         let room = rest.len();
         let Some((header, _)) = rest.split_first_chunk::<4>() else {
-            return (room > 0).then_some(Err(Malformed::Attribute { len: room, room }));
+            return (room > 0).then_some(Err(MalformedReply::Attribute { len: room, room }));
         };
         let len = usize::from(half(header, 0));
         let Some(content) = rest.get(header.len()..len) else {
-            return Some(Err(Malformed::Attribute { len, room }));
+            return Some(Err(MalformedReply::Attribute { len, room }));
         };
         self.0 = &rest[len.next_multiple_of(4).min(room)..];
         Some(Ok((half(header, 2) & NLA_TYPE_MASK, content)))
@@ -107,7 +110,7 @@ impl<'b> Iterator for Attributes<'b> {
 /// [`InvalidData`](io::ErrorKind::InvalidData).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Malformed {
+pub enum MalformedReply {
     /// A datagram longer than the buffer; its end is lost.
     #[non_exhaustive]
     Datagram {
@@ -146,7 +149,7 @@ pub enum Malformed {
     Info(DecodeError),
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for MalformedReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Datagram { len, room } => {
@@ -165,10 +168,10 @@ impl fmt::Display for Malformed {
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for MalformedReply {}
 
-impl From<Malformed> for io::Error {
-    fn from(malformed: Malformed) -> Self {
+impl From<MalformedReply> for io::Error {
+    fn from(malformed: MalformedReply) -> Self {
         Self::new(io::ErrorKind::InvalidData, malformed)
     }
 }
@@ -214,21 +217,21 @@ mod tests {
     fn a_length_that_cannot_be_is_an_error_with_its_number() {
         for len in [0, 1, 15, 21, u32::MAX] {
             let error = Message::first(&message(len, 20, &[0; 4])).map(|_| ());
-            assert_eq!(error, Err(Malformed::Message { len: len as usize, room: 20 }));
+            assert_eq!(error, Err(MalformedReply::Message { len: len as usize, room: 20 }));
         }
         assert_eq!(
             Message::first(&[16; 15]).map(|_| ()),
-            Err(Malformed::Message { len: 15, room: 15 })
+            Err(MalformedReply::Message { len: 15, room: 15 })
         );
         for len in [0, 1, 3, 9, u16::MAX] {
             let bytes = attribute(len, 2, &[0; 4]);
             let all: Vec<_> = Attributes(&bytes).collect();
-            let error = Malformed::Attribute { len: len.into(), room: 8 };
+            let error = MalformedReply::Attribute { len: len.into(), room: 8 };
             assert_eq!(all, [Err(error)]);
             assert_eq!(error.to_string(), format!("netlink attribute of {len} bytes in 8"));
         }
         let rest = Attributes(&[4, 0, 2]).collect::<Vec<_>>();
-        assert_eq!(rest, [Err(Malformed::Attribute { len: 3, room: 3 })]);
+        assert_eq!(rest, [Err(MalformedReply::Attribute { len: 3, room: 3 })]);
     }
 
     #[test]
@@ -257,7 +260,7 @@ mod tests {
         for kind in [NLMSG_ERROR, NLMSG_DONE] {
             let bytes = message(19, kind, &[0; 3]);
             let (message, _) = Message::first(&bytes).expect("a whole message");
-            assert_eq!(message.answer(), Err(Malformed::Payload { kind, len: 3 }));
+            assert_eq!(message.answer(), Err(MalformedReply::Payload { kind, len: 3 }));
         }
     }
 }

@@ -16,7 +16,7 @@ use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
 use self::histograms::Histograms;
 use self::scope::{Silence, scope};
-use crate::info::{FIELDS, Field, Kind, Value};
+use crate::info::{FIELDS, Field, FieldKind, FieldValue};
 use crate::monitor::{Monitor, Shared, Snapshot};
 
 const GROUPS: &str = "tcp";
@@ -42,10 +42,10 @@ impl Monitor {
     /// stops the sweep and the collection until the page is there.
     ///
     /// A collection counts failed reads in `tcp.monitor.read.errors` and does not call
-    /// [`on_error`](crate::Builder::on_error): the next call that the program makes does.
+    /// [`on_error`](crate::MonitorBuilder::on_error): the next call that the program makes does.
     ///
     /// Several monitors on one provider are told apart: see
-    /// [`with_name`](crate::Builder::with_name).
+    /// [`with_name`](crate::MonitorBuilder::with_name).
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
         let (config, silence) = (&self.shared.config, Silence::default());
         let meter = provider.meter_with_scope(scope(&config.life, &config.name, &silence));
@@ -91,7 +91,7 @@ struct Metric {
     name: String,
     description: &'static str,
     unit: &'static str,
-    kind: Kind,
+    kind: FieldKind,
     is_time: bool,
     report: Report,
 }
@@ -112,7 +112,7 @@ impl Metric {
         name: &str,
         description: &'static str,
         unit: &'static str,
-        kind: Kind,
+        kind: FieldKind,
         report: Report,
     ) -> Self {
         Self { name: format!("{GROUPS}.{name}"), description, unit, kind, is_time: false, report }
@@ -133,11 +133,11 @@ impl Metric {
                 builder.with_unit(unit).with_callback(callback).build();
             }};
         }
-        let seconds = |value: Value| value.as_f64().unwrap_or(f64::NAN);
+        let seconds = |value: FieldValue| value.as_f64().unwrap_or(f64::NAN);
         match (kind, is_time) {
-            (Kind::Counter, true) => build!(f64_observable_counter, seconds),
-            (Kind::Counter, false) => build!(u64_observable_counter, integer),
-            (Kind::UpDown, _) => {
+            (FieldKind::Counter, true) => build!(f64_observable_counter, seconds),
+            (FieldKind::Counter, false) => build!(u64_observable_counter, integer),
+            (FieldKind::UpDown, _) => {
                 build!(i64_observable_up_down_counter, |value| integer(value) as i64)
             }
             (_, true) => build!(f64_observable_gauge, seconds),
@@ -147,9 +147,9 @@ impl Metric {
 }
 
 /// The integer of a value; a time is none, and no instrument asks it to be.
-fn integer(value: Value) -> u64 {
+fn integer(value: FieldValue) -> u64 {
     match value {
-        Value::Integer(integer) => integer,
+        FieldValue::Integer(integer) => integer,
         other => unreachable!("{other} is not reported as an integer"),
     }
 }
@@ -160,14 +160,14 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
     let state = FIELDS.iter().find(|field| field.name == "state").filter(|field| choose(field));
     metrics.extend(state.map(|_| {
         let text = "Connections by state, listeners included.";
-        Metric::own("connection.count", text, "{connection}", Kind::UpDown, Report::States)
+        Metric::own("connection.count", text, "{connection}", FieldKind::UpDown, Report::States)
     }));
     let connections =
-        |name, text, report| Metric::own(name, text, "{connection}", Kind::Counter, report);
+        |name, text, report| Metric::own(name, text, "{connection}", FieldKind::Counter, report);
     metrics.push(connections("connection.opened", "Connections seen.", Report::Opened));
     let closed = "Connections seen that have ended.";
     metrics.push(connections("connection.closed", closed, Report::Closed));
-    let summed = |field: &&Field| matches!(field.kind, Kind::Counter | Kind::UpDown);
+    let summed = |field: &&Field| matches!(field.kind, FieldKind::Counter | FieldKind::UpDown);
     for (field, stem, whole) in exported(choose).filter(|(field, _, _)| summed(field)) {
         let report = if whole { Report::GroupParts } else { Report::Group(field) };
         metrics.push(Metric::of_field(GROUPS, field, stem, report));
@@ -181,7 +181,7 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
         "monitor.watched",
         watched,
         "{socket}",
-        Kind::UpDown,
+        FieldKind::UpDown,
         Report::Watched,
     ));
     let errors = "Failed reads of watched sockets.";
@@ -189,11 +189,17 @@ fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
         "monitor.read.errors",
         errors,
         "{error}",
-        Kind::Counter,
+        FieldKind::Counter,
         Report::ReadErrors,
     ));
     let folded = "Sockets folded into an overflow set by a cap.";
-    metrics.push(Metric::own("monitor.folded", folded, "{socket}", Kind::Counter, Report::Folded));
+    metrics.push(Metric::own(
+        "monitor.folded",
+        folded,
+        "{socket}",
+        FieldKind::Counter,
+        Report::Folded,
+    ));
     metrics
 }
 
@@ -214,15 +220,15 @@ fn exported(
 
 /// The parts of the shared metric: the first row is the whole, and its own part is what the others
 /// leave of it.
-fn parts(get: impl Fn(&Field) -> Option<Value>, mut emit: impl FnMut(usize, Value)) {
+fn parts(get: impl Fn(&Field) -> Option<FieldValue>, mut emit: impl FnMut(usize, FieldValue)) {
     let mut fields = FIELDS.iter().filter(|field| field.part.is_some()).map(&get);
-    let Some(Some(Value::Duration(mut rest))) = fields.next() else { return };
+    let Some(Some(FieldValue::Duration(mut rest))) = fields.next() else { return };
     for (rank, part) in fields.enumerate() {
-        let Some(Value::Duration(part)) = part else { continue };
+        let Some(FieldValue::Duration(part)) = part else { continue };
         rest = rest.saturating_sub(part);
-        emit(rank + 1, Value::Duration(part));
+        emit(rank + 1, FieldValue::Duration(part));
     }
-    emit(0, Value::Duration(rest));
+    emit(0, FieldValue::Duration(rest));
 }
 
 /// One call of [`Monitor::instrument`]. The provider's callbacks own it.
@@ -254,7 +260,7 @@ const STALE: Duration = Duration::from_secs(60);
 
 impl Registration {
     /// Observes one metric. Whatever goes wrong stays here: a panic would poison the pipeline.
-    fn observe(&self, index: usize, report: Report, emit: impl FnMut(Value, &[KeyValue])) {
+    fn observe(&self, index: usize, report: Report, emit: impl FnMut(FieldValue, &[KeyValue])) {
         let observed = catch_unwind(AssertUnwindSafe(|| {
             if let Some(snapshot) = self.snapshot(index) {
                 self.report(&snapshot, report, emit);
@@ -305,7 +311,7 @@ impl Registration {
         &self,
         snapshot: &Snapshot,
         report: Report,
-        mut emit: impl FnMut(Value, &[KeyValue]),
+        mut emit: impl FnMut(FieldValue, &[KeyValue]),
     ) {
         let (groups, sockets) = (&snapshot.groups, &snapshot.sockets);
         match report {
@@ -329,18 +335,18 @@ impl Registration {
             Report::States => {
                 for group in groups {
                     for (rank, count) in group.state_ranks() {
-                        emit(Value::Integer(count), group.labels.state(rank));
+                        emit(FieldValue::Integer(count), group.labels.state(rank));
                     }
                 }
             }
             Report::Opened => {
                 for group in groups {
-                    emit(Value::Integer(group.opened), group.attributes().as_slice());
+                    emit(FieldValue::Integer(group.opened), group.attributes().as_slice());
                 }
             }
             Report::Closed => {
                 for group in groups {
-                    emit(Value::Integer(group.closed), group.attributes().as_slice());
+                    emit(FieldValue::Integer(group.closed), group.attributes().as_slice());
                 }
             }
             Report::Socket(field) => {
@@ -360,14 +366,14 @@ impl Registration {
                     );
                 }
             }
-            Report::Watched => emit(Value::Integer(snapshot.monitor.watched), &[]),
-            Report::Folded => emit(Value::Integer(snapshot.monitor.folded), &[]),
+            Report::Watched => emit(FieldValue::Integer(snapshot.monitor.watched), &[]),
+            Report::Folded => emit(FieldValue::Integer(snapshot.monitor.folded), &[]),
             Report::ReadErrors => {
                 let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
                 for (kind, count) in &snapshot.monitor.read_errors {
                     let attributes =
                         errors.entry(kind).or_insert_with(|| [KeyValue::new("error.type", *kind)]);
-                    emit(Value::Integer(*count), attributes);
+                    emit(FieldValue::Integer(*count), attributes);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What a reply proves about its own fields: its length, the state of the socket, the kernel.
 
-use crate::kernel::{Kernel, Version};
-use crate::state::{Options, State};
+use crate::kernel::{Kernel, KernelVersion};
+use crate::state::{State, TcpOptions};
 use crate::wire::{Bytes, Place};
 
 /// A set of traits of one reply. A row of the table names the situations in which the kernel fills
@@ -121,21 +121,22 @@ impl Evidence {
         };
         let new_word = len >= LAST_WORD.end()
             && match kernel.version() {
-                Some(version) => version >= Version::new(7, 0),
+                Some(version) => version >= KernelVersion::new(7, 0),
                 // 6.18 and 6.19 cannot negotiate AccECN and always write 0 here.
                 None => LAST_WORD.load::<BIG>(bytes) != 0,
             };
-        let old_word =
-            kernel.is_at_least(Version::new(6, 18)) && kernel.is_below(Version::new(7, 0));
+        let old_word = kernel.is_at_least(KernelVersion::new(6, 18))
+            && kernel.is_below(KernelVersion::new(7, 0));
         let traits = situation
             .or(Traits::WINDOW_SCALE.when(OPTIONS.load::<BIG>(bytes) & 4 != 0))
             .or(Traits::RTT_SAMPLE.when(sampled))
             .or(Traits::FASTOPEN_BITS.when(has_fastopen_bits(kernel, len)))
-            .or(Traits::FACK.when(len <= 192 && kernel.is_below(Version::new(4, 15))))
+            .or(Traits::FACK.when(len <= 192 && kernel.is_below(KernelVersion::new(4, 15))))
             .or(Traits::PEER_WINDOW.when(!is_alibaba_4_19(kernel, len)))
             .or(Traits::LAST_WORD.when(new_word || old_word))
             .or(Traits::LAST_WORD_7_0.when(new_word))
-            .or(Traits::ACCEPT_QUEUE.when(!kernel.is_below(Version::new(2, 6).with_patch(24))));
+            .or(Traits::ACCEPT_QUEUE
+                .when(!kernel.is_below(KernelVersion::new(2, 6).with_patch(24))));
         Self { len, traits }
     }
 
@@ -181,12 +182,13 @@ fn situation(state: State, tried: bool, sampled: bool) -> Traits {
 
 fn is_gvisor(kernel: &Kernel, len: usize) -> bool {
     // Before it named itself, gVisor called itself 4.4.0, whose own struct ends at 144.
-    kernel.is_gvisor() || (kernel.version() == Some(Version::new(4, 4)) && matches!(len, 192 | 224))
+    kernel.is_gvisor()
+        || (kernel.version() == Some(KernelVersion::new(4, 4)) && matches!(len, 192 | 224))
 }
 
 fn has_fastopen_bits(kernel: &Kernel, len: usize) -> bool {
     // 480274787d7e (5.5) took padding of byte 7; stable 5.4.280 followed. 240 bytes come with 6.2.
-    const BACKPORT: Version = Version::new(5, 4).with_patch(280);
+    const BACKPORT: KernelVersion = KernelVersion::new(5, 4).with_patch(280);
     len >= 240 || (len >= 232 && kernel.is_at_least(BACKPORT))
 }
 
@@ -197,14 +199,14 @@ fn is_alibaba_4_19(kernel: &Kernel, len: usize) -> bool {
 
 /// The bits of `options` that the kernel is known to maintain.
 pub(crate) fn maintained_options(kernel: &Kernel, len: usize) -> u8 {
-    if len >= 280 || kernel.is_at_least(Version::new(6, 16)) {
-        Options::SINCE_6_16
-    } else if kernel.is_at_least(Version::new(6, 7)) {
-        Options::SINCE_6_7
-    } else if len >= 136 || kernel.is_at_least(Version::new(3, 7)) {
+    if len >= 280 || kernel.is_at_least(KernelVersion::new(6, 16)) {
+        TcpOptions::SINCE_6_16
+    } else if kernel.is_at_least(KernelVersion::new(6, 7)) {
+        TcpOptions::SINCE_6_7
+    } else if len >= 136 || kernel.is_at_least(KernelVersion::new(3, 7)) {
         // 136 bytes are Linux 4.1, or RHEL 7's 3.10.
-        Options::SINCE_3_7
+        TcpOptions::SINCE_3_7
     } else {
-        Options::SINCE_2_4
+        TcpOptions::SINCE_2_4
     }
 }

@@ -136,7 +136,7 @@ open_enum! {
 
 open_enum! {
     /// The AccECN option as seen from the peer, `enum tcp_accecn_option`.
-    pub enum AccEcnOptSeen {
+    pub enum AccEcnOption {
         /// Not seen.
         NotSeen = 0 => "not_seen",
         /// Seen without counters.
@@ -220,13 +220,13 @@ impl TcpOption {
 
 /// The options of a connection: `tcpi_options`, with what a clear bit means on the kernel at hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Options {
+pub struct TcpOptions {
     bits: u8,
     /// Bits that this kernel is known to maintain.
     maintained: u8,
 }
 
-impl Options {
+impl TcpOptions {
     /// Bits that every kernel with `TCP_INFO` maintains.
     pub(crate) const SINCE_2_4: u8 = 0x0f;
     /// Bits maintained since Linux 3.7.
@@ -265,14 +265,14 @@ impl Options {
     }
 }
 
-impl From<u8> for Options {
+impl From<u8> for TcpOptions {
     #[inline]
     fn from(bits: u8) -> Self {
         Self { bits, maintained: Self::SINCE_2_4 }
     }
 }
 
-impl fmt::Display for Options {
+impl fmt::Display for TcpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         join(f, self.texts())
     }
@@ -318,27 +318,27 @@ mod tests {
 
     #[test]
     fn a_clear_bit_on_an_older_kernel_is_no_answer() {
-        let old = Options::from(0b0000_0111);
+        let old = TcpOptions::from(0b0000_0111);
         assert_eq!(old.has(TcpOption::Sack), Some(true));
         assert_eq!(old.has(TcpOption::Ecn), Some(false));
         assert_eq!(old.has(TcpOption::SynData), None);
-        assert_eq!(Options::from(0x20).has(TcpOption::SynData), Some(true));
+        assert_eq!(TcpOptions::from(0x20).has(TcpOption::SynData), Some(true));
         assert_eq!(
-            old.maintained_by_kernel(Options::SINCE_3_7).has(TcpOption::SynData),
+            old.maintained_by_kernel(TcpOptions::SINCE_3_7).has(TcpOption::SynData),
             Some(false)
         );
     }
 
     #[test]
     fn the_bit_that_bbr3_reused_needs_a_kernel_that_owns_it() {
-        assert_eq!(Options::from(0x80).has(TcpOption::TfoChild), None);
-        let owner = Options::from(0x80).maintained_by_kernel(Options::SINCE_6_16);
+        assert_eq!(TcpOptions::from(0x80).has(TcpOption::TfoChild), None);
+        let owner = TcpOptions::from(0x80).maintained_by_kernel(TcpOptions::SINCE_6_16);
         assert_eq!(owner.has(TcpOption::TfoChild), Some(true));
     }
 
     #[test]
     fn sets_print_their_members() {
-        assert_eq!(Options::from(0b111).to_string(), "timestamps,sack,window_scale");
+        assert_eq!(TcpOptions::from(0b111).to_string(), "timestamps,sack,window_scale");
         assert_eq!(AccEcnFailMode::from(0b1001).to_string(), "ace_send,option_receive");
         assert_eq!(AccEcnFailMode::from(0).to_string(), "none");
     }

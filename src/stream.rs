@@ -1,11 +1,11 @@
 //! Watched sockets as tokio has them: `AsyncRead` and `AsyncWrite`.
 
 #[cfg(feature = "axum")]
-pub(crate) mod axum;
+pub mod axum;
 #[cfg(feature = "hyper")]
-pub(crate) mod hyper;
+pub mod hyper;
 #[cfg(feature = "tonic")]
-pub(crate) mod tonic;
+pub mod tonic;
 
 pub(crate) mod halves;
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
-use tcpinfo::{Attributes, FIELDS, Field, GroupSnapshot, Monitor, Snapshot, State, Value};
+use tcpinfo::{Attributes, FIELDS, Field, FieldValue, GroupSnapshot, Monitor, Snapshot, State};
 
 /// Shows a table until nobody looks any more: every second in place on a terminal, else one below
 /// the other and less often.
@@ -62,15 +62,15 @@ fn header(own: [&str; 5]) -> Vec<String> {
     own.into_iter().chain(TRAFFIC).map(String::from).collect()
 }
 
-fn traffic(get: impl Fn(&str) -> Option<Value>) -> [String; 5] {
+fn traffic(get: impl Fn(&str) -> Option<FieldValue>) -> [String; 5] {
     let amounts = ["bytes_sent", "bytes_received", "bytes_retrans", "notsent_bytes"];
     let [sent, received, retransmitted, unsent] = amounts.map(|name| bytes(get(name)));
     [sent, received, retransmitted, unsent, limited_by(get)]
 }
 
 /// What the sender waited for, as a share of the time it had something to send.
-fn limited_by(get: impl Fn(&str) -> Option<Value>) -> String {
-    let time = |name| get(name).and_then(Value::as_f64);
+fn limited_by(get: impl Fn(&str) -> Option<FieldValue>) -> String {
+    let time = |name| get(name).and_then(FieldValue::as_f64);
     let Some(busy) = time("busy_time").filter(|busy| *busy > 0.0) else { return "-".into() };
     let share = |name| time(name).unwrap_or_default() / busy * 100.0;
     let (window, buffer) = (share("rwnd_limited"), share("sndbuf_limited"));
@@ -92,7 +92,7 @@ fn median_rtt(group: &GroupSnapshot) -> String {
     let mut samples: Vec<f64> = group.samples.iter().filter_map(|sample| sample.get(rtt)).collect();
     samples.sort_by(f64::total_cmp);
     let median = samples.get(samples.len() / 2);
-    text(median.map(|median| Value::Duration(Duration::from_secs_f64(*median))))
+    text(median.map(|median| FieldValue::Duration(Duration::from_secs_f64(*median))))
 }
 
 fn field(name: &str) -> &'static Field {
@@ -105,12 +105,12 @@ fn label(attributes: &Attributes, key: &str) -> String {
 }
 
 /// A dash is "nothing to report"; zero is a measurement.
-fn text(value: Option<Value>) -> String {
+fn text(value: Option<FieldValue>) -> String {
     value.map_or("-".into(), |value| value.to_string())
 }
 
-fn bytes(value: Option<Value>) -> String {
-    let Some(Value::Integer(bytes)) = value else { return "-".into() };
+fn bytes(value: Option<FieldValue>) -> String {
+    let Some(FieldValue::Integer(bytes)) = value else { return "-".into() };
     match bytes as f64 {
         bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
         bytes if bytes >= 1e6 => format!("{:.2} MB", bytes / 1e6),

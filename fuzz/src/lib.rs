@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
 
-use tcpinfo::{Congestion, CongestionInfo, FIELDS, Kernel, State, TcpInfo, Version};
+use tcpinfo::{Congestion, CongestionInfo, FIELDS, Kernel, KernelVersion, State, TcpInfo};
 
 /// Every case that a kernel's release decides, and some that say nothing.
 pub const RELEASES: &[&str] = &[
@@ -88,7 +88,7 @@ fn a_prefix_says_the_same(whole: &TcpInfo, reply: &[u8], len: usize, kernel: &Ke
     };
     // Before it named itself, gVisor was known by its reply's length. The length that shows what
     // situation the socket is in, by its segments, is 144.
-    let same_situation = len >= 144 && kernel.version() != Some(Version::new(4, 4));
+    let same_situation = len >= 144 && kernel.version() != Some(KernelVersion::new(4, 4));
     for field in FIELDS {
         match (prefix.get(field), whole.get(field)) {
             // How many of its bits a kernel maintains shows in the length.
@@ -161,7 +161,7 @@ pub fn kernel(data: &[u8]) {
     }
 }
 
-fn numbers(version: Version) -> [u16; 3] {
+fn numbers(version: KernelVersion) -> [u16; 3] {
     [version.major, version.minor, version.patch]
 }
 

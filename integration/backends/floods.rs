@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpinfo::{Builder, Monitor};
+use tcpinfo::{Monitor, MonitorBuilder};
 
 use super::prometheus::{Endpoint, JOB, Prometheus};
 use super::{eventually, number_of, query, scalar};
@@ -119,7 +119,7 @@ fn flood(monitor: Monitor) -> Option<()> {
 }
 
 /// What is compared, and no more: a page of a thousand hosts' histograms takes its time.
-fn builder() -> Builder {
+fn builder() -> MonitorBuilder {
     Monitor::builder().with_fields(|field| ["bytes_sent", "bytes_retrans"].contains(&field.name))
 }
 

@@ -15,7 +15,8 @@ use hyper::rt::Write;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use opentelemetry::KeyValue;
-use tcpinfo::{FIELDS, Monitor, Probe, State, Value, WatchLayer};
+use tcpinfo::hyper::WatchLayer;
+use tcpinfo::{FIELDS, FieldValue, Monitor, SocketProbe, State};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
@@ -245,7 +246,7 @@ async fn what_a_connection_says_of_itself_is_kept() {
     let mut extras = extras_of(&connected);
     assert_eq!(extras.remove::<Certificate>(), Some(Certificate("issuer")));
     assert_eq!(extras.remove::<u8>(), Some(1));
-    let probe = extras.remove::<Probe>().expect("the layer adds one");
+    let probe = extras.remove::<SocketProbe>().expect("the layer adds one");
     assert_eq!(probe.info().expect("it is open").state, State::Established);
     assert!(extras.is_empty());
 
@@ -254,7 +255,7 @@ async fn what_a_connection_says_of_itself_is_kept() {
     assert!(!connected.is_proxied());
     assert!(!connected.is_negotiated_h2());
     // Nobody asked for it.
-    assert!(extras_of(&connected).get::<Probe>().is_none());
+    assert!(extras_of(&connected).get::<SocketProbe>().is_none());
 }
 
 /// What a response's extensions get.
@@ -329,7 +330,7 @@ async fn a_connection_that_closes_its_own_socket_is_never_taken_for_another() {
     let snapshot = monitor.snapshot();
     assert_eq!((snapshot.groups[0].opened, snapshot.groups[0].closed), (1, 1));
     let sent = FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
-    assert_eq!(snapshot.groups[0].get(sent), Some(Value::Integer(0)));
+    assert_eq!(snapshot.groups[0].get(sent), Some(FieldValue::Integer(0)));
     let errors: Vec<u64> = snapshot.monitor.read_errors.iter().map(|(_, count)| *count).collect();
     assert_eq!(errors, [1]);
 }
@@ -379,7 +380,7 @@ async fn a_stream_that_reconnects_is_not_taken_for_the_connection_it_was() {
     let snapshot = monitor.snapshot();
     assert_eq!((snapshot.groups[0].opened, snapshot.groups[0].closed), (1, 1));
     let sent = FIELDS.iter().find(|field| field.name == "bytes_sent").expect("a row");
-    assert_eq!(snapshot.groups[0].get(sent), Some(Value::Integer(0)));
+    assert_eq!(snapshot.groups[0].get(sent), Some(FieldValue::Integer(0)));
     let errors: Vec<u64> = snapshot.monitor.read_errors.iter().map(|(_, count)| *count).collect();
     assert_eq!(errors, [1]);
 }

@@ -5,7 +5,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tcpinfo::{Monitor, Snapshot, Value, WatchConnector, WatchLayer};
+use tcpinfo::hyper::{WatchConnector, WatchLayer};
+use tcpinfo::{FieldValue, Monitor, Snapshot};
 use tokio::task::JoinSet;
 
 use super::server::Server;
@@ -46,7 +47,7 @@ async fn load(server: &Server, monitor: &Monitor, requests: u64) {
 
 fn bytes(snapshot: &Snapshot, name: &str) -> u64 {
     match snapshot.groups[0].get(field(name)) {
-        Some(Value::Integer(count)) => count,
+        Some(FieldValue::Integer(count)) => count,
         other => panic!("{name} is {other:?}"),
     }
 }

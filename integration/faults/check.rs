@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use tcpinfo::{FIELDS, Field, Kind, Watched};
+use tcpinfo::{FIELDS, Field, FieldKind, Watched};
 
 use super::relay::Both;
 use super::scene::{ENDS, End, Scene};
@@ -130,7 +130,7 @@ impl Scene {
     /// Says which counters this kernel does not have.
     fn say_what_is_missing(&mut self) {
         let info = self.sender().info().expect("it is open");
-        let counters = FIELDS.iter().filter(|field| field.kind == Kind::Counter);
+        let counters = FIELDS.iter().filter(|field| field.kind == FieldKind::Counter);
         let missing: Vec<_> =
             counters.filter(|field| !info.supports(field)).map(|field| field.name).collect();
         if !missing.is_empty() {

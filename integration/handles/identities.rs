@@ -3,18 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Socket, Type};
-use tcpinfo::{Addresses, Identity, Monitor};
+use tcpinfo::{Monitor, SocketAddresses, SocketIdentity};
 
 use super::{Scene, connected, send};
 use crate::loopback::Pair;
 
-fn scene(identity: Identity) -> Scene {
+fn scene(identity: SocketIdentity) -> Scene {
     Scene::of(Monitor::builder().with_identity(identity).build())
 }
 
 #[test]
 fn a_shared_series_goes_with_its_last_socket() {
-    let mut scene = scene(Identity::None);
+    let mut scene = scene(SocketIdentity::None);
     let ((one, to_one), (two, to_two)) = (connected(), connected());
     let (one, two) = (scene.monitor.watch(one, []), scene.monitor.watch(two, []));
     send(&one, &to_one, 50);
@@ -34,7 +34,7 @@ fn a_shared_series_goes_with_its_last_socket() {
 #[test]
 fn a_shared_series_that_nobody_missed_goes_on_and_else_begins_again() {
     for collects in [false, true] {
-        let mut scene = scene(Identity::None);
+        let mut scene = scene(SocketIdentity::None);
         let (client, server) = connected();
         let watched = scene.monitor.watch(client, []);
         send(&watched, &server, 100);
@@ -79,7 +79,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 
 #[test]
 fn a_socket_that_a_sweep_met_before_it_connects_has_its_address_after() {
-    let mut scene = scene(Identity::Addresses(Addresses::peer()));
+    let mut scene = scene(SocketIdentity::Addresses(SocketAddresses::peer()));
     let (_listener, address) = listener();
     let socket = scene.monitor.watch(fresh(), []);
     scene.collect();
@@ -93,7 +93,7 @@ fn a_socket_that_a_sweep_met_before_it_connects_has_its_address_after() {
 #[test]
 fn a_socket_that_connects_elsewhere_has_the_new_address() {
     for collects in [false, true] {
-        let mut scene = scene(Identity::Addresses(Addresses::peer()));
+        let mut scene = scene(SocketIdentity::Addresses(SocketAddresses::peer()));
         let (first, second) = (listener(), listener());
         let socket = scene.monitor.watch(fresh(), []);
         socket.connect(&first.1.into()).expect("it listens");
@@ -116,14 +116,14 @@ fn a_socket_that_connects_elsewhere_has_the_new_address() {
 /// Whether or not a sweep saw it in between, and whether or not the prefix is another.
 #[test]
 fn what_it_sent_to_one_peer_is_in_no_series_of_the_next() {
-    let peer = Addresses::peer();
+    let peer = SocketAddresses::peer();
     for (addresses, collects) in [
         (peer, false),
         (peer, true),
         (peer.with_prefix(8, 8), true),
         (peer.with_prefix(32, 8), false),
     ] {
-        let mut scene = scene(Identity::Addresses(addresses));
+        let mut scene = scene(SocketIdentity::Addresses(addresses));
         let socket = scene.monitor.watch(fresh(), []);
         for number in 1..=4_u8 {
             let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, number), 0));
@@ -166,7 +166,7 @@ impl WriteSome for &Socket {
 #[test]
 fn a_worst_connection_without_an_identity_still_has_its_cookie() {
     use tcpinfo::Worst;
-    let mut scene = scene(Identity::None);
+    let mut scene = scene(SocketIdentity::None);
     let group = scene.group("a");
     group.show_worst(Worst::Stalled, 1);
     let Pair { client, server, .. } = Pair::connect();

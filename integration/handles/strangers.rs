@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use tcpinfo::{Monitor, Probe, TcpInfo};
+use tcpinfo::{Monitor, SocketProbe, TcpInfo};
 
 use super::numbers::{at, number};
 use super::{Scene, connected, cookie, counted, send, sent_by, sent_in};
@@ -167,7 +167,7 @@ fn a_socket_given_back_counts_nothing_of_who_takes_its_number() {
 
 #[test]
 fn a_probe_of_a_leaked_handle_tells_no_strangers_numbers() {
-    type Watch = fn(&Monitor, &TcpStream) -> Probe;
+    type Watch = fn(&Monitor, &TcpStream) -> SocketProbe;
     let watches: [Watch; 3] = [
         |monitor, client| {
             let watched = monitor.group([]).watch(client);

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use prost::Message;
-use tcpinfo::{Builder, Group, Monitor};
+use tcpinfo::{Group, Monitor, MonitorBuilder};
 
 use crate::churn::{Peers, exchange};
 use crate::loopback::{Pair, until};
@@ -63,7 +63,7 @@ fn bytes(histograms: &[&[HistogramDataPoint]]) -> usize {
 
 /// As many groups as live at a time, again and again, each with a connection that ended.
 fn come_and_go(
-    builder: Builder,
+    builder: MonitorBuilder,
     groups: usize,
     attributes: impl Fn(usize) -> Vec<KeyValue>,
 ) -> (Monitor, Reader, impl Sized) {

@@ -5,7 +5,7 @@ use std::mem;
 
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::metrics::Temporality::{self, Delta};
-use tcpinfo::{FIELDS, Value};
+use tcpinfo::{FIELDS, FieldValue};
 
 use super::GROUPS;
 use super::model::Totals;
@@ -45,7 +45,7 @@ impl World<'_> {
         self.sweep(number);
         let snapshot = monitor.snapshot();
         let integer = |value| match value {
-            Some(Value::Integer(integer)) => integer,
+            Some(FieldValue::Integer(integer)) => integer,
             _ => 0,
         };
         let fields = ["bytes_sent", "bytes_retrans"]

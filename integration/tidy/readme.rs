@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use tcpinfo::{FIELDS, Field, Kind};
+use tcpinfo::{FIELDS, Field, FieldKind};
 
 use super::none;
 use super::source::{file, root};
@@ -27,11 +27,11 @@ fn fields() -> String {
 
 fn metric(field: &Field) -> String {
     let kind = match field.kind {
-        Kind::Counter => "counter",
-        Kind::UpDown => "up-down",
-        Kind::Distribution => "distribution",
-        Kind::Gauge => "gauge",
-        Kind::Property => "",
+        FieldKind::Counter => "counter",
+        FieldKind::UpDown => "up-down",
+        FieldKind::Distribution => "distribution",
+        FieldKind::Gauge => "gauge",
+        FieldKind::Property => "",
         other => panic!("a word for {other:?}"),
     };
     let part = field.part.map(|part| format!(" of `{part}`")).unwrap_or_default();

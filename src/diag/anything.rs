@@ -1,7 +1,7 @@
 //! What holds for any bytes in place of a datagram of `sock_diag`: `fuzz/` tries.
 
 use crate::kernel::Kernel;
-use crate::netlink::{Answer, Attributes, HEADER, Malformed, Message};
+use crate::netlink::{Answer, Attributes, HEADER, MalformedReply, Message};
 
 use super::socket::Socket;
 
@@ -24,7 +24,7 @@ pub fn hold_for_any_datagram(datagram: &[u8]) {
 }
 
 /// The sockets in front of the first message that is none, and what is wrong with that.
-fn taken_apart(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<Malformed>) {
+fn taken_apart(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<MalformedReply>) {
     let (mut rest, mut sockets) = (datagram, Vec::new());
     while !rest.is_empty() {
         let (message, len) = match Message::first(rest) {

@@ -7,17 +7,17 @@ use std::{fmt, io};
 
 use crate::kernel::Kernel;
 
-use super::query::{AF_INET, AF_INET6, Family, Query, Request};
+use super::query::{AF_INET, AF_INET6, IpFamily, Query, Request};
 use super::socket::Socket;
 use super::{BUFFER, receive, send};
-use crate::netlink::{Answer, Malformed, Message};
+use crate::netlink::{Answer, MalformedReply, Message};
 
 /// A dump under way: yields each socket as it is received, 32 KiB at a time.
 ///
 /// # Errors
 ///
 /// The kernel's own; `EAGAIN` when it falls silent for five seconds; and of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`Malformed`] inside for what is no message
+/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`MalformedReply`] inside for what is no message
 /// of `sock_diag`. A socket that cannot be decoded is an error of its own, and the rest follows;
 /// after any other error the dump is over.
 pub struct Sockets {
@@ -39,7 +39,7 @@ impl Sockets {
     pub(super) fn start(netlink: OwnedFd, query: Query) -> io::Result<Self> {
         let mut sockets = Self {
             families: match query.family {
-                Some(Family::Ipv6) => &[AF_INET6],
+                Some(IpFamily::Ipv6) => &[AF_INET6],
                 _ => &[AF_INET, AF_INET6],
             },
             netlink,
@@ -86,7 +86,7 @@ impl Sockets {
     }
 
     /// Consumes one message: what it says of a socket, if it does; an error is the dump's end.
-    fn step(&mut self) -> io::Result<Option<Result<Socket, Malformed>>> {
+    fn step(&mut self) -> io::Result<Option<Result<Socket, MalformedReply>>> {
         if self.at >= self.buffer.len() {
             receive(&self.netlink, &mut self.buffer)?;
             self.at = 0;
@@ -263,10 +263,10 @@ mod tests {
     fn the_family_is_chosen_by_the_address() {
         let all = [message(SOCKET, 2, 1, &socket(9)), message(DONE, 2, 1, &[0; 4])].concat();
         let (mut sockets, _kernel) = dump(&[], std::slice::from_ref(&all));
-        sockets.query = sockets.query.with_family(Family::Ipv6);
+        sockets.query = sockets.query.with_family(IpFamily::Ipv6);
         assert_eq!(cookies(sockets), []);
         let (mut sockets, _kernel) = dump(&[], &[all]);
-        sockets.query = sockets.query.with_family(Family::Ipv4);
+        sockets.query = sockets.query.with_family(IpFamily::Ipv4);
         assert_eq!(cookies(sockets), [9]);
     }
 }

@@ -16,7 +16,7 @@ const REQUEST: usize = HEADER + 56;
 
 /// Which IP addresses sockets use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
+pub enum IpFamily {
     /// IPv4, dual-stack sockets with IPv4 addresses included.
     Ipv4,
     /// IPv6, dual-stack listeners on the unspecified address included.
@@ -28,7 +28,7 @@ pub enum Family {
 pub struct Query {
     /// A set of `1 << state`.
     pub(super) states: u32,
-    pub(super) family: Option<Family>,
+    pub(super) family: Option<IpFamily>,
     pub(super) local_port: u16,
     pub(super) peer_port: u16,
     pub(super) congestion: bool,
@@ -59,7 +59,7 @@ impl Query {
     ///
     /// `Ipv6` makes the kernel skip the others. `Ipv4` saves nothing: IPv4 connections of
     /// dual-stack sockets stand among the kernel's IPv6 sockets.
-    pub const fn with_family(self, family: Family) -> Self {
+    pub const fn with_family(self, family: IpFamily) -> Self {
         Self { family: Some(family), ..self }
     }
 
@@ -83,8 +83,8 @@ impl Query {
     pub(super) fn includes(&self, socket: &Socket) -> bool {
         match self.family {
             None => true,
-            Some(Family::Ipv4) => socket.local.is_ipv4(),
-            Some(Family::Ipv6) => socket.local.is_ipv6(),
+            Some(IpFamily::Ipv4) => socket.local.is_ipv4(),
+            Some(IpFamily::Ipv6) => socket.local.is_ipv6(),
         }
     }
 }

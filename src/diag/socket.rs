@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::state::State;
 
 use super::query::{AF_INET, AF_INET6};
-use crate::netlink::{Attributes, Malformed, SOCK_DIAG_BY_FAMILY, word};
+use crate::netlink::{Attributes, MalformedReply, SOCK_DIAG_BY_FAMILY, word};
 
 /// Attributes of a reply. Those up to eight are asked for by bit `n - 1` of the request.
 pub(super) const INET_DIAG_INFO: u16 = 2;
@@ -74,9 +74,9 @@ pub struct Socket {
 
 impl Socket {
     /// Decodes a `struct inet_diag_msg` and the attributes behind it.
-    pub(super) fn decode(payload: &[u8], kernel: &Kernel) -> Result<Self, Malformed> {
+    pub(super) fn decode(payload: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
         let Some((msg, attributes)) = payload.split_first_chunk::<MSG>() else {
-            return Err(Malformed::Payload { kind: SOCK_DIAG_BY_FAMILY, len: payload.len() });
+            return Err(MalformedReply::Payload { kind: SOCK_DIAG_BY_FAMILY, len: payload.len() });
         };
         let interface = Some(word(msg, 40)).filter(|index| *index != 0);
         let [local, peer] = addresses(msg, interface)?;
@@ -89,7 +89,7 @@ impl Socket {
             let (kind, content) = attribute?;
             match kind {
                 INET_DIAG_INFO => {
-                    info = Some(TcpInfo::decode(content, kernel).map_err(Malformed::Info)?);
+                    info = Some(TcpInfo::decode(content, kernel).map_err(MalformedReply::Info)?);
                 }
                 INET_DIAG_CONG => algorithm = Some(c_string(content)),
                 INET_DIAG_VEGASINFO | INET_DIAG_DCTCPINFO | INET_DIAG_BBRINFO => {
@@ -129,14 +129,14 @@ fn belongs(report: u16, algorithm: &str) -> bool {
 }
 
 /// Local and peer address of a `struct inet_diag_msg`.
-fn addresses(msg: &[u8; MSG], interface: Option<u32>) -> Result<[SocketAddr; 2], Malformed> {
+fn addresses(msg: &[u8; MSG], interface: Option<u32>) -> Result<[SocketAddr; 2], MalformedReply> {
     let ip = |at: usize| match msg[0] {
         AF_INET => Ok(IpAddr::V4(Ipv4Addr::from([msg[at], msg[at + 1], msg[at + 2], msg[at + 3]]))),
         AF_INET6 => {
             let octets: [u8; 16] = msg[at..at + 16].try_into().expect("a range of 16 bytes");
             Ok(Ipv6Addr::from(octets).to_canonical())
         }
-        family => Err(Malformed::Family(family)),
+        family => Err(MalformedReply::Family(family)),
     };
     let [local, mut peer] = [ip(8)?, ip(24)?];
     // A listener bound to ::ffff:192.0.2.1 has the peer ::, which is no IPv4 address by itself.
@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// Every socket of a datagram; the first error ends it.
-    fn sockets(mut datagram: &[u8]) -> Result<Vec<Socket>, Malformed> {
+    fn sockets(mut datagram: &[u8]) -> Result<Vec<Socket>, MalformedReply> {
         let mut sockets = Vec::new();
         while !datagram.is_empty() {
             let (message, len) = Message::first(datagram)?;
@@ -345,7 +345,7 @@ mod tests {
                 match sockets(&whole[..len]) {
                     Ok(some) => assert_eq!(some, all[..1], "{len} bytes"),
                     Err(malformed) => assert!(
-                        matches!(malformed, Malformed::Message { room, .. } if room <= len),
+                        matches!(malformed, MalformedReply::Message { room, .. } if room <= len),
                         "{len} bytes: {malformed}"
                     ),
                 }
@@ -357,11 +357,11 @@ mod tests {
     fn a_shorter_payload_is_no_socket() {
         let datagram = bytes(EXACT);
         for len in 0..MSG {
-            let error = Malformed::Payload { kind: SOCK_DIAG_BY_FAMILY, len };
+            let error = MalformedReply::Payload { kind: SOCK_DIAG_BY_FAMILY, len };
             assert_eq!(Socket::decode(&datagram[16..16 + len], &kernel()), Err(error));
         }
         let family = [vec![1], vec![0; 71]].concat();
-        assert_eq!(Socket::decode(&family, &kernel()), Err(Malformed::Family(1)));
+        assert_eq!(Socket::decode(&family, &kernel()), Err(MalformedReply::Family(1)));
         let empty = [&datagram[16..16 + MSG], &[4, 0, 2, 0]].concat();
         let error = Socket::decode(&empty, &kernel()).expect_err("an empty reply");
         assert_eq!(error.to_string(), "tcp_info reply of 0 bytes");

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::attributes::Identity;
+use super::attributes::SocketIdentity;
 use super::builder::Source;
 use crate::info::Reply;
 use crate::read::ROOM;
@@ -39,12 +39,12 @@ impl From<ReadError> for io::Error {
 /// Asks the kernel, and counts that.
 pub(crate) struct Asker {
     source: Source,
-    pub(crate) identity: Identity,
+    pub(crate) identity: SocketIdentity,
     reads: AtomicU64,
 }
 
 impl Asker {
-    pub(crate) fn new(source: Source, identity: Identity) -> Self {
+    pub(crate) fn new(source: Source, identity: SocketIdentity) -> Self {
         Self { source, identity, reads: AtomicU64::new(0) }
     }
 

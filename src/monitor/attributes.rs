@@ -13,7 +13,7 @@ use opentelemetry::{Key, KeyValue, Value};
 pub(crate) use self::problems::AttributeProblem;
 
 use self::problems::{canonical, is_exportable, rename};
-use crate::info::{FIELDS, Field, TcpInfo, Value as Reported};
+use crate::info::{FIELDS, Field, FieldValue, TcpInfo};
 use crate::read;
 use crate::state::State;
 
@@ -155,12 +155,12 @@ impl TcpInfo {
         });
         FIELDS.iter().zip(KEYS.iter()).filter_map(|(field, key)| {
             let value = match self.get(field)? {
-                Reported::Integer(integer) => match i64::try_from(integer) {
+                FieldValue::Integer(integer) => match i64::try_from(integer) {
                     Ok(integer) => Value::I64(integer),
                     Err(_) => Value::F64(integer as f64),
                 },
-                Reported::Duration(time) => Value::F64(time.as_secs_f64()),
-                Reported::Flag(flag) => Value::Bool(flag),
+                FieldValue::Duration(time) => Value::F64(time.as_secs_f64()),
+                FieldValue::Flag(flag) => Value::Bool(flag),
                 other => Value::from(other.to_string()),
             };
             Some(KeyValue::new(key.clone(), value))
@@ -189,7 +189,7 @@ impl serde::Serialize for Attributes {
 /// What tells one `tcp.socket.*` series from another, beside the program's own attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Identity {
+pub enum SocketIdentity {
     /// Nothing. Sockets with equal attributes share a series: counters are summed, gauges are
     /// left out while there is more than one.
     None,
@@ -198,10 +198,10 @@ pub enum Identity {
     Cookie,
     /// The cookie, and the addresses as chosen. Addresses of people are personal data. A socket
     /// that is still connecting is not shown before its peer is known.
-    Addresses(Addresses),
+    Addresses(SocketAddresses),
 }
 
-impl Identity {
+impl SocketIdentity {
     /// The attributes of one socket; `None` while its peer is not known yet.
     pub(crate) fn attributes(
         self,
@@ -253,20 +253,20 @@ fn local_attributes(local: SocketAddr) -> Vec<KeyValue> {
 /// Which addresses identify a socket, and how much of them.
 ///
 /// ```
-/// use tcpinfo::{Addresses, Identity};
+/// use tcpinfo::{SocketAddresses, SocketIdentity};
 ///
-/// let full = Identity::Addresses(Addresses::peer());
-/// let network = Identity::Addresses(Addresses::peer().with_prefix(24, 48));
+/// let full = SocketIdentity::Addresses(SocketAddresses::peer());
+/// let network = SocketIdentity::Addresses(SocketAddresses::peer().with_prefix(24, 48));
 /// # assert_ne!(full, network);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct SocketAddresses {
     local: bool,
     /// Leading bits kept of an IPv4 and an IPv6 address.
     prefix: Option<(u8, u8)>,
 }
 
-impl Addresses {
+impl SocketAddresses {
     /// `network.peer.address` and `network.peer.port`, whole.
     pub const fn peer() -> Self {
         Self { local: false, prefix: None }
@@ -331,7 +331,7 @@ mod tests {
     fn addresses_can_be_cut_to_a_prefix() {
         let prefix = |ipv4, ipv6, peer: &str| {
             let peer = peer.parse().expect("an address");
-            Addresses::peer().with_prefix(ipv4, ipv6).peer_attributes(peer)
+            SocketAddresses::peer().with_prefix(ipv4, ipv6).peer_attributes(peer)
         };
         let expected = |text: &'static str| vec![KeyValue::new(key::PEER_ADDRESS, text)];
         assert_eq!(prefix(24, 48, "192.0.2.77:5000"), expected("192.0.2.0/24"));

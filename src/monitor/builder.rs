@@ -7,18 +7,18 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attributes::{Attributes, Identity};
+use super::attributes::{Attributes, SocketIdentity};
 use super::{Monitor, Shared};
 use crate::info::Field;
 use crate::kernel::Kernel;
 use crate::read::{self, ROOM};
 
 /// Chooses what a [`Monitor`] reports.
-pub struct Builder {
+pub struct MonitorBuilder {
     pub(super) config: Config,
 }
 
-impl Builder {
+impl MonitorBuilder {
     /// What the monitor is called, where one process has several. A library that makes a monitor of
     /// its own should name it. An empty name is none.
     ///
@@ -53,7 +53,7 @@ impl Builder {
     }
 
     /// What tells one `tcp.socket.*` series from another. The default is the cookie.
-    pub fn with_identity(mut self, identity: Identity) -> Self {
+    pub fn with_identity(mut self, identity: SocketIdentity) -> Self {
         self.config.identity = identity;
         self
     }
@@ -145,9 +145,9 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for MonitorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("MonitorBuilder")
             .field("name", &self.config.name)
             .field("identity", &self.config.identity)
             .field("groups", &self.config.groups)
@@ -164,7 +164,7 @@ pub(crate) struct Config {
     pub(crate) name: Option<Cow<'static, str>>,
     /// Tells the monitor from others, and lives as long as it does.
     pub(crate) life: Arc<()>,
-    pub(super) identity: Identity,
+    pub(super) identity: SocketIdentity,
     pub(crate) fields: Box<dyn Fn(&Field) -> bool + Send + Sync>,
     pub(crate) groups: usize,
     pub(super) sockets: usize,
@@ -180,7 +180,7 @@ impl Default for Config {
         Self {
             name: None,
             life: Arc::default(),
-            identity: Identity::default(),
+            identity: SocketIdentity::default(),
             fields: Box::new(|_| true),
             groups: 150,
             sockets: 500,

@@ -15,10 +15,10 @@
 //! half range, and each new connection before it has more bytes of every kind than the one before
 //! it. Otherwise they are too low rather than too high.
 
-use crate::info::{self, FIELDS, Field, Kind, Raw, Value};
+use crate::info::{self, FIELDS, Field, FieldKind, FieldValue, Raw};
 
 /// How many rows are counters.
-pub(crate) const COUNTERS: usize = info::count(Kind::Counter);
+pub(crate) const COUNTERS: usize = info::count(FieldKind::Counter);
 
 /// The raw counters of one reply.
 pub(crate) type RawCounters = Raw<COUNTERS>;
@@ -56,7 +56,7 @@ const ROWS: [&Field; COUNTERS] = {
     let mut rows = [&FIELDS[0]; COUNTERS];
     let mut row = 0;
     while row < FIELDS.len() {
-        if matches!(FIELDS[row].kind, Kind::Counter) {
+        if matches!(FIELDS[row].kind, FieldKind::Counter) {
             rows[FIELDS[row].rank] = &FIELDS[row];
         }
         row += 1;
@@ -321,8 +321,8 @@ impl Bytes {
 }
 
 /// The value of one counter's total, `None` where it was never reported.
-pub(crate) fn total_of(field: &Field, totals: &Totals, seen: u64) -> Option<Value> {
-    let counts = field.kind == Kind::Counter && seen >> field.rank & 1 != 0;
+pub(crate) fn total_of(field: &Field, totals: &Totals, seen: u64) -> Option<FieldValue> {
+    let counts = field.kind == FieldKind::Counter && seen >> field.rank & 1 != 0;
     counts.then(|| field.measure(totals[field.rank]))
 }
 

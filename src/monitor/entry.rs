@@ -30,11 +30,11 @@ use super::labels::Labels;
 use super::owner::Owner;
 use super::phase::Phase;
 use super::registrations::Registrations;
-use super::sample::Sample;
+use super::sample::ConnectionSample;
 use super::set::{Membership, MetricFamily};
 use super::slots::lock;
 use super::snapshot::{Origin, Start, Sums};
-use crate::info::{Kind, Reply};
+use crate::info::{FieldKind, Reply};
 use crate::read::{self, ROOM};
 use crate::state::State;
 
@@ -53,7 +53,7 @@ pub(crate) struct Entry {
     /// Whether it is entered nowhere by its cookie.
     apart: bool,
     /// Of its last reading, where somebody collects samples.
-    last: Option<Box<Sample>>,
+    last: Option<Box<ConnectionSample>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -198,7 +198,7 @@ impl Entry {
             }
             Err(error) => return Err(ReadError::Transient(error)),
         };
-        let raw = RawCounters::of::<{ Kind::Counter as u8 }>(&reply);
+        let raw = RawCounters::of::<{ FieldKind::Counter as u8 }>(&reply);
         let check = match verify {
             Verify::Always => true,
             Verify::WhatAdds => {
@@ -354,7 +354,7 @@ impl Entry {
             let opened = u64::from(reading.opened);
             lock(&membership.set().ledger).add(added, reading.counters_present, opened);
             if self.owner.family() == MetricFamily::Group && !registrations.is_empty() {
-                let last = Sample::live(&reading.reply);
+                let last = ConnectionSample::live(&reading.reply);
                 self.last = Some(Box::new(last));
             }
         }
@@ -392,7 +392,7 @@ impl Entry {
         if !registrations.is_empty() {
             let given_back = rare.and_then(|rare| rare.given_back.as_ref());
             let age = given_back.map_or_else(|| self.since.elapsed(), |it| it.age);
-            let last = self.last.as_ref().map_or(Sample::NOTHING, |last| **last);
+            let last = self.last.as_ref().map_or(ConnectionSample::NOTHING, |last| **last);
             registrations.offer(&mut ledger, last.at_the_end(age));
         }
     }

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 use opentelemetry::KeyValue;
 
 use super::attributes::{Attributes, key};
-use crate::info::{self, FIELDS, Kind};
+use crate::info::{self, FIELDS, FieldKind};
 use crate::state::State;
 
 /// How many rows are up-down counters.
-pub(crate) const UP_DOWNS: usize = info::count(Kind::UpDown);
+pub(crate) const UP_DOWNS: usize = info::count(FieldKind::UpDown);
 
 /// Room for every named state and one for all unknown ones.
 pub(crate) const STATES: usize = 12;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::counters::Totals;
-use super::sample::{Reservoir, Rng, Sample};
+use super::sample::{ConnectionSample, Reservoir, Rng};
 
 /// Who reads totals: a registration, or whoever asks for snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Ledger {
     /// Offers the last sample of a connection to the histograms of every registration.
     pub(crate) fn offer(
         &mut self,
-        last: Sample,
+        last: ConnectionSample,
         registrations: &[usize],
         cap: usize,
         rng: &mut Rng,
@@ -111,7 +111,7 @@ impl Ledger {
         audience: Audience,
         alive: &[usize],
         takes_a_place: bool,
-    ) -> (Account, Vec<Sample>) {
+    ) -> (Account, Vec<ConnectionSample>) {
         let mut account = Account {
             totals: self.totals,
             seen: self.seen,

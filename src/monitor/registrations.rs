@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use super::ledger::Ledger;
-use super::sample::{Rng, Sample};
+use super::sample::{ConnectionSample, Rng};
 use super::slots::lock;
 
 pub(crate) struct Registrations {
@@ -56,7 +56,7 @@ impl Registrations {
     }
 
     /// Keeps the last sample of a connection for the histograms of everyone.
-    pub(crate) fn offer(&self, ledger: &mut Ledger, last: Sample) {
+    pub(crate) fn offer(&self, ledger: &mut Ledger, last: ConnectionSample) {
         let all = self.all.load();
         if !all.is_empty() {
             ledger.offer(last, &all, self.samples, &mut lock(&self.rng));

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use crate::info::{self, FIELDS, Field, Kind, Raw, Reply};
+use crate::info::{self, FIELDS, Field, FieldKind, Raw, Reply};
 
 /// How many rows are distributions.
-pub(crate) const DISTRIBUTIONS: usize = info::count(Kind::Distribution);
+pub(crate) const DISTRIBUTIONS: usize = info::count(FieldKind::Distribution);
 
-const PROPERTIES: usize = info::count(Kind::Property);
+const PROPERTIES: usize = info::count(FieldKind::Property);
 
 /// The rows that are distributions, by their place in the table.
 const ROWS: [usize; DISTRIBUTIONS] = {
     let mut rows = [0; DISTRIBUTIONS];
     let mut row = 0;
     while row < FIELDS.len() {
-        if matches!(FIELDS[row].kind, Kind::Distribution) {
+        if matches!(FIELDS[row].kind, FieldKind::Distribution) {
             rows[FIELDS[row].rank] = row;
         }
         row += 1;
@@ -47,7 +47,7 @@ const fn is(one: &[u8], other: &[u8]) -> bool {
 /// What one connection adds to the histograms of its group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Sample {
+pub struct ConnectionSample {
     values: [Option<f64>; DISTRIBUTIONS],
     /// Round-trip time above its recent minimum, in seconds: what queues add.
     pub queueing_delay: Option<f64>,
@@ -55,15 +55,15 @@ pub struct Sample {
     pub duration: Option<f64>,
 }
 
-impl Sample {
+impl ConnectionSample {
     /// Of a connection whose last reading is missing.
     pub(crate) const NOTHING: Self =
         Self { values: [None; DISTRIBUTIONS], queueing_delay: None, duration: None };
 
     /// Of a reply, of which nothing else is decoded: a whole `TcpInfo` takes 100 ns.
     pub(crate) fn live(reply: &Reply<'_>) -> Self {
-        let mut raw = Raw::<DISTRIBUTIONS>::of::<{ Kind::Distribution as u8 }>(reply);
-        let flags = Raw::<PROPERTIES>::of::<{ Kind::Property as u8 }>(reply);
+        let mut raw = Raw::<DISTRIBUTIONS>::of::<{ FieldKind::Distribution as u8 }>(reply);
+        let flags = Raw::<PROPERTIES>::of::<{ FieldKind::Property as u8 }>(reply);
         let app_limited = flags.present >> APP_LIMITED & 1 == 0 || flags.values[APP_LIMITED] != 0;
         // A delivery rate says something about the network only while the program does not limit
         // it.
@@ -90,14 +90,14 @@ impl Sample {
     /// The value of a field that is a distribution, in the field's unit; `None` where it was
     /// absent.
     pub fn get(&self, field: &Field) -> Option<f64> {
-        if field.kind == Kind::Distribution { self.values[field.rank] } else { None }
+        if field.kind == FieldKind::Distribution { self.values[field.rank] } else { None }
     }
 }
 
 /// At most `cap` of any number of samples, each with the same chance.
 #[derive(Debug, Default)]
 pub(crate) struct Reservoir {
-    samples: Vec<Sample>,
+    samples: Vec<ConnectionSample>,
     offered: u64,
 }
 
@@ -117,14 +117,14 @@ impl Reservoir {
         (place < cap).then_some(place)
     }
 
-    pub(crate) fn put(&mut self, place: usize, sample: Sample) {
+    pub(crate) fn put(&mut self, place: usize, sample: ConnectionSample) {
         match self.samples.get_mut(place) {
             Some(old) => *old = sample,
             None => self.samples.push(sample),
         }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Sample> {
+    pub(crate) fn take(&mut self) -> Vec<ConnectionSample> {
         self.offered = 0;
         std::mem::take(&mut self.samples)
     }
@@ -163,7 +163,7 @@ mod tests {
             for candidate in 0..100 {
                 if let Some(place) = reservoir.choose(10, &mut rng) {
                     held[place] = candidate;
-                    reservoir.put(place, Sample::NOTHING);
+                    reservoir.put(place, ConnectionSample::NOTHING);
                 }
             }
             assert_eq!(reservoir.take().len(), 10);

@@ -27,7 +27,7 @@ use std::thread;
 use arc_swap::ArcSwapOption;
 
 use super::asker::Asker;
-use super::attributes::{Attributes, Identity};
+use super::attributes::{Attributes, SocketIdentity};
 use super::builder::Config;
 use super::connections::{Connections, Returned};
 use super::entry::Entry;
@@ -149,7 +149,7 @@ impl Shared {
     ) -> (Ticket, Option<u64>) {
         self.watch(MetricFamily::Socket, fd, holding, |cookie| {
             let cap = self.config.sockets;
-            let membership = if cookie.is_none() || self.config.identity == Identity::None {
+            let membership = if cookie.is_none() || self.config.identity == SocketIdentity::None {
                 match self.place(MetricFamily::Socket, &attributes, cap) {
                     Placement::Own(membership) => return Owner::Set(membership),
                     Placement::Folded(membership) => membership,

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::attributes::Attributes;
 use super::counters::{Totals, total_of};
 use super::labels::{Labels, STATES, UP_DOWNS};
-use super::sample::Sample;
-use crate::info::{Field, Kind, Raw, Reply, TcpInfo, Value};
+use super::sample::ConnectionSample;
+use crate::info::{Field, FieldKind, FieldValue, Raw, Reply, TcpInfo};
 use crate::state::State;
 
 /// What one sweep found: every group, every socket reported one by one, and the monitor itself.
@@ -34,7 +34,7 @@ pub struct GroupSnapshot {
     /// [`Watched::into_inner`](crate::Watched::into_inner).
     pub closed: u64,
     /// Samples of live connections, a fair choice above the monitor's cap.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<ConnectionSample>,
     pub(crate) labels: Arc<Labels>,
     pub(crate) sums: Sums,
     pub(crate) states: [u64; STATES],
@@ -73,15 +73,15 @@ impl Sums {
     /// One socket's, with the levels of a reply.
     pub(crate) fn new(totals: Totals, seen: u64, reply: Option<&Reply<'_>>) -> Self {
         let nothing = Raw { present: 0, values: [0; UP_DOWNS] };
-        let levels = reply.map_or(nothing, Raw::of::<{ Kind::UpDown as u8 }>);
+        let levels = reply.map_or(nothing, Raw::of::<{ FieldKind::UpDown as u8 }>);
         let Raw { values: up_downs, present: up_downs_seen } = levels;
         Self { totals, seen, up_downs, up_downs_seen }
     }
 
-    fn get(&self, field: &Field) -> Option<Value> {
+    fn get(&self, field: &Field) -> Option<FieldValue> {
         match field.kind {
-            Kind::Counter => total_of(field, &self.totals, self.seen),
-            Kind::UpDown => {
+            FieldKind::Counter => total_of(field, &self.totals, self.seen),
+            FieldKind::UpDown => {
                 let seen = self.up_downs_seen >> field.rank & 1 != 0;
                 seen.then(|| field.measure(self.up_downs[field.rank]))
             }
@@ -98,7 +98,7 @@ impl GroupSnapshot {
 
     /// A counter over all sockets the group ever held, or an up-down over the live ones; `None`
     /// where no socket reported the field, and for other kinds of field.
-    pub fn get(&self, field: &Field) -> Option<Value> {
+    pub fn get(&self, field: &Field) -> Option<FieldValue> {
         self.sums.get(field)
     }
 
@@ -137,9 +137,9 @@ impl SocketSnapshot {
 
     /// A field as the series reports it. Counters are those of the whole connection, widened, but
     /// without what it did while nobody watched it; all else is as the kernel said it.
-    pub fn get(&self, field: &Field) -> Option<Value> {
+    pub fn get(&self, field: &Field) -> Option<FieldValue> {
         match field.kind {
-            Kind::Counter | Kind::UpDown => self.sums.get(field),
+            FieldKind::Counter | FieldKind::UpDown => self.sums.get(field),
             _ => self.info.as_ref()?.get(field),
         }
     }
@@ -184,7 +184,7 @@ mod json {
     }
 
     /// Fields of some kinds as a map from name to value.
-    struct Fields<'a, T>(&'a T, fn(&T, &Field) -> Option<Value>);
+    struct Fields<'a, T>(&'a T, fn(&T, &Field) -> Option<FieldValue>);
 
     impl<T> Serialize for Fields<'_, T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -228,10 +228,10 @@ mod json {
         }
     }
 
-    impl Serialize for Sample {
+    impl Serialize for ConnectionSample {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(None)?;
-            for field in info::rows(Kind::Distribution) {
+            for field in info::rows(FieldKind::Distribution) {
                 if let Some(value) = self.get(field) {
                     map.serialize_entry(field.name, &value)?;
                 }

@@ -19,7 +19,7 @@ use super::handles::Handle;
 use super::labels::Labels;
 use super::ledger::Audience;
 use super::owner::Owner;
-use super::sample::{Rng, Sample};
+use super::sample::{ConnectionSample, Rng};
 use super::set::{Membership, MetricFamily, Set};
 use super::shared::{Ended, Shared};
 use super::slots::lock;
@@ -59,7 +59,7 @@ impl Sweeper {
 pub(crate) struct Swept {
     pub(crate) snapshot: Arc<Snapshot>,
     /// For the groups of the snapshot, in its order.
-    pub(crate) ended: Vec<Vec<Sample>>,
+    pub(crate) ended: Vec<Vec<ConnectionSample>>,
 }
 
 /// A snapshot in the making.
@@ -191,7 +191,10 @@ impl Pass<'_> {
     }
 
     /// Adds the tallies to their sets and copies out what the sets now say.
-    fn merge(&mut self, registration: Option<usize>) -> (Vec<GroupSnapshot>, Vec<Vec<Sample>>) {
+    fn merge(
+        &mut self,
+        registration: Option<usize>,
+    ) -> (Vec<GroupSnapshot>, Vec<Vec<ConnectionSample>>) {
         let audience = registration.map_or(Audience::Snapshots, Audience::Registration);
         let alive = self.shared.registrations.all();
         let sets: Vec<Arc<Set>> = {
@@ -204,7 +207,7 @@ impl Pass<'_> {
             sets.reported().cloned().collect()
         };
         let mut tallies = std::mem::take(&mut self.sweeper.tallies);
-        let mut shown: Vec<(GroupSnapshot, Vec<Sample>)> = Vec::new();
+        let mut shown: Vec<(GroupSnapshot, Vec<ConnectionSample>)> = Vec::new();
         let mut rankings = Vec::new();
         for set in &sets {
             let known = tallies.get_mut(set.index);

@@ -8,12 +8,12 @@ use super::counters::{COUNTERS, Totals};
 use super::entry::{Entry, Reading};
 use super::labels::{STATES, UP_DOWNS, state_rank};
 use super::ledger::Audience;
-use super::sample::{Reservoir, Rng, Sample};
+use super::sample::{ConnectionSample, Reservoir, Rng};
 use super::set::{Membership, MetricFamily, Set};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, Sums};
 use super::worst::Ranking;
-use crate::info::{Kind, Raw, TcpInfo};
+use crate::info::{FieldKind, Raw, TcpInfo};
 use crate::state::State;
 
 /// The readings of one set in one sweep.
@@ -79,7 +79,7 @@ impl Tally {
         self.seen |= reading.counters_present;
         self.opened += u64::from(reading.opened);
         self.states[state_rank(reading.reply.state())] += 1;
-        let up_downs = Raw::<UP_DOWNS>::of::<{ Kind::UpDown as u8 }>(&reading.reply);
+        let up_downs = Raw::<UP_DOWNS>::of::<{ FieldKind::UpDown as u8 }>(&reading.reply);
         self.up_downs_seen |= up_downs.present;
         for (rank, sum) in self.up_downs.iter_mut().enumerate() {
             *sum += up_downs.values[rank] & (up_downs.present >> rank & 1).wrapping_neg();
@@ -88,7 +88,7 @@ impl Tally {
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
         let place = connected.then(|| self.samples.choose(sampling.cap, sampling.rng)).flatten();
         if let Some(place) = place {
-            self.samples.put(place, Sample::live(&reading.reply));
+            self.samples.put(place, ConnectionSample::live(&reading.reply));
         }
         if let Some(ranking) = &mut self.ranking {
             ranking.enter(entry, fd, reading, asker);
@@ -105,7 +105,7 @@ impl Tally {
         set: &Set,
         audience: Audience,
         alive: &[usize],
-    ) -> (GroupSnapshot, Vec<Sample>) {
+    ) -> (GroupSnapshot, Vec<ConnectionSample>) {
         let mut ledger = lock(&set.ledger);
         if self.live > 0 {
             ledger.add(&self.added, self.seen, self.opened);

@@ -21,7 +21,7 @@ use opentelemetry_sdk::metrics::{
 use super::builder::Source;
 use super::entry::Entry;
 use super::*;
-use crate::info::{FIELDS, Field, Value};
+use crate::info::{FIELDS, Field, FieldValue};
 use crate::kernel::Kernel;
 use crate::read::ROOM;
 
@@ -348,7 +348,7 @@ fn a_disconnect_and_a_new_connection_add_up() {
         STEP.store(step, Ordering::Relaxed);
         sent.push(monitor.snapshot().groups[0].get(field("bytes_sent")));
     }
-    assert_eq!(sent, [100, 100, 350].map(|sent| Some(Value::Integer(sent))));
+    assert_eq!(sent, [100, 100, 350].map(|sent| Some(FieldValue::Integer(sent))));
 }
 
 #[test]
@@ -368,13 +368,13 @@ fn a_base_that_cannot_be_read_is_taken_later_and_nothing_counts_twice() {
     let group = monitor.group([]);
     let sent = || monitor.snapshot().groups[0].get(field("bytes_sent"));
     let stream = group.watch(Loopback::connect().take()).into_inner();
-    assert_eq!(sent(), Some(Value::Integer(100)));
+    assert_eq!(sent(), Some(FieldValue::Integer(100)));
     SENT.store(0, Ordering::Relaxed);
     let _watched = group.watch(stream);
-    assert_eq!(sent(), Some(Value::Integer(100)));
+    assert_eq!(sent(), Some(FieldValue::Integer(100)));
     for (says, total) in [(160, 100), (170, 110)] {
         SENT.store(says, Ordering::Relaxed);
-        assert_eq!(sent(), Some(Value::Integer(total)));
+        assert_eq!(sent(), Some(FieldValue::Integer(total)));
     }
     let group = &monitor.snapshot().groups[0];
     assert_eq!((group.opened, group.closed, group.live()), (1, 0, 1));

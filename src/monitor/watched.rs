@@ -67,8 +67,8 @@ impl<S> Watched<S> {
     }
 
     /// A way to ask about the socket from elsewhere, while this value is with someone else.
-    pub fn probe(&self) -> Probe {
-        Probe { shared: Arc::downgrade(&self.watch.shared), ticket: self.watch.ticket }
+    pub fn probe(&self) -> SocketProbe {
+        SocketProbe { shared: Arc::downgrade(&self.watch.shared), ticket: self.watch.ticket }
     }
 
     /// Ends the watch, with a last read, and gives the socket back.
@@ -201,12 +201,12 @@ impl<S: fmt::Debug> fmt::Debug for Watched<S> {
 ///
 /// It keeps neither the socket nor the monitor alive, and never reads another socket in its place.
 #[derive(Clone)]
-pub struct Probe {
+pub struct SocketProbe {
     shared: Weak<Shared>,
     ticket: Ticket,
 }
 
-impl Probe {
+impl SocketProbe {
     /// What the kernel reports of the socket now.
     ///
     /// # Errors
@@ -227,9 +227,9 @@ impl Probe {
     }
 }
 
-impl fmt::Debug for Probe {
+impl fmt::Debug for SocketProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Probe").field("serial", &self.ticket.serial).finish_non_exhaustive()
+        f.debug_struct("SocketProbe").field("serial", &self.ticket.serial).finish_non_exhaustive()
     }
 }
 

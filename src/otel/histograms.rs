@@ -8,8 +8,8 @@ use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 
 use super::GROUPS;
-use crate::info::{self, Field, Kind};
-use crate::monitor::{Attributes, Sample, Snapshot};
+use crate::info::{self, Field, FieldKind};
+use crate::monitor::{Attributes, ConnectionSample, Snapshot};
 
 /// The histograms of one registration, fed once a collection.
 pub(super) struct Histograms {
@@ -112,7 +112,7 @@ impl Histograms {
         };
         let sweep = "Time to read all watched sockets.";
         let sweep_duration = build("monitor.sweep.duration", sweep, "s", &TIMES);
-        let distributions = info::rows(Kind::Distribution).filter(|field| choose(field));
+        let distributions = info::rows(FieldKind::Distribution).filter(|field| choose(field));
         let of_fields = distributions.filter_map(|field| {
             let bounds: &[f64] = match field.unit {
                 "s" => &TIMES,
@@ -141,7 +141,7 @@ impl Histograms {
         if budget.admits(group) { group.clone() } else { Attributes::overflow() }
     }
 
-    pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<Sample>]) {
+    pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<ConnectionSample>]) {
         self.sweep_duration.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
         for (group, ended) in snapshot.groups.iter().zip(ended) {
             let place = OnceCell::new();

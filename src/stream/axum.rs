@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::{self, IncomingStream, ListenerExt, TapIo};
 
 use crate::info::TcpInfo;
-use crate::monitor::{Group, Probe, Watched};
+use crate::monitor::{Group, SocketProbe, Watched};
 
 impl Group {
     /// Watches every connection that a listener of [`axum::serve`](axum::serve()) accepts.
@@ -119,7 +119,7 @@ pub struct Peer {
     /// The address of the other side.
     pub address: SocketAddr,
     /// Reads the connection, which the server owns.
-    pub probe: Probe,
+    pub probe: SocketProbe,
 }
 
 impl<'a, L, F> Connected<IncomingStream<'a, TapIo<Accept<L>, F>>> for Peer
@@ -134,7 +134,7 @@ where
 }
 
 /// Middleware that gives the requests of a [`Peer`] what they would have without us, a
-/// `ConnectInfo<SocketAddr>`, and beside it the [`Probe`] itself.
+/// `ConnectInfo<SocketAddr>`, and beside it the [`SocketProbe`] itself.
 ///
 /// It belongs around everything that looks for the address: the last layer of the router, since
 /// axum calls the last first. A `ConnectInfo<SocketAddr>` that is there already, such as one from
@@ -147,14 +147,14 @@ where
 /// use axum::extract::ConnectInfo;
 /// use axum::middleware::map_request;
 /// use axum::routing::get;
-/// use tcpinfo::Peer;
+/// use tcpinfo::axum::Peer;
 ///
 /// async fn greet(ConnectInfo(address): ConnectInfo<SocketAddr>) -> String {
 ///     format!("You are {address}.")
 /// }
 ///
 /// let app: Router = Router::new().route("/", get(greet));
-/// let app = app.layer(map_request(tcpinfo::addressed));
+/// let app = app.layer(map_request(tcpinfo::axum::addressed));
 /// let app = app.into_make_service_with_connect_info::<Peer>();
 /// ```
 pub async fn addressed(mut request: Request) -> Request {
@@ -169,7 +169,7 @@ pub async fn addressed(mut request: Request) -> Request {
 
 /// The connection that the request came over, as it is when the handler begins.
 ///
-/// Needs a [`Peer`] as connect info, or a [`Probe`] among the request's extensions. A handler
+/// Needs a [`Peer`] as connect info, or a [`SocketProbe`] among the request's extensions. A handler
 /// that does without when there is neither takes a `Result<TcpInfo, TcpInfoRejection>`.
 impl<S: Sync> FromRequestParts<S> for TcpInfo {
     type Rejection = TcpInfoRejection;
@@ -182,7 +182,7 @@ impl<S: Sync> FromRequestParts<S> for TcpInfo {
 /// For a handler that asks about its connection later, or more than once.
 ///
 /// It comes from where [`TcpInfo`] comes from.
-impl<S: Sync> FromRequestParts<S> for Probe {
+impl<S: Sync> FromRequestParts<S> for SocketProbe {
     type Rejection = TcpInfoRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, TcpInfoRejection> {
@@ -190,20 +190,20 @@ impl<S: Sync> FromRequestParts<S> for Probe {
     }
 }
 
-fn probe(parts: &Parts) -> Result<&Probe, TcpInfoRejection> {
+fn probe(parts: &Parts) -> Result<&SocketProbe, TcpInfoRejection> {
     let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     let probe = peer.map(|ConnectInfo(peer)| &peer.probe);
     probe.or_else(|| parts.extensions.get()).ok_or(TcpInfoRejection::NoProbe)
 }
 
-/// Why a handler did not get the [`TcpInfo`] or the [`Probe`] it asked for.
+/// Why a handler did not get the [`TcpInfo`] or the [`SocketProbe`] it asked for.
 ///
 /// As a response it is a 500 that says which.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TcpInfoRejection {
     /// The program is not served with `into_make_service_with_connect_info::<Peer>()`, and nobody
-    /// put a [`Probe`] among the request's extensions.
+    /// put a [`SocketProbe`] among the request's extensions.
     NoProbe,
     /// The connection could not be read. `NotConnected` when it has been closed meanwhile, as
     /// HTTP/2 allows.
@@ -214,7 +214,7 @@ impl fmt::Display for TcpInfoRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoProbe => f.write_str(
-                "no tcpinfo::Probe: serve with `into_make_service_with_connect_info::<Peer>()`",
+                "no tcpinfo::SocketProbe: serve with `into_make_service_with_connect_info::<Peer>()`",
             ),
             Self::Unread(error) => write!(f, "tcp_info of the connection: {error}"),
         }

@@ -32,7 +32,8 @@ use crate::monitor::{Group, Monitor, Watched};
 /// ```
 /// use hyper_util::client::legacy::{Client, connect::HttpConnector};
 /// use hyper_util::rt::TokioExecutor;
-/// use tcpinfo::{Monitor, WatchLayer};
+/// use tcpinfo::hyper::WatchLayer;
+/// use tcpinfo::Monitor;
 ///
 /// let monitor = Monitor::new();
 /// let connector = WatchLayer::new(&monitor).layer(HttpConnector::new());
@@ -46,9 +47,9 @@ use crate::monitor::{Group, Monitor, Watched};
 ///
 /// # Few groups
 ///
-/// Each target has a group, which stays for [an hour](crate::Builder::with_group_retention) after
+/// Each target has a group, which stays for [an hour](crate::MonitorBuilder::with_group_retention) after
 /// its last connection, and a crawler has too many targets. Beyond
-/// [`with_max_groups`](crate::Builder::with_max_groups) connections to further targets are summed
+/// [`with_max_groups`](crate::MonitorBuilder::with_max_groups) connections to further targets are summed
 /// under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or
 /// [one group](Self::in_group) before that.
 ///
@@ -152,16 +153,16 @@ impl<F> WatchLayer<F> {
         WatchLayer { choose: self.choose, find: Arc::new(find), probes: self.probes }
     }
 
-    /// Puts the connection's [`Probe`](crate::Probe) among the extensions of each response of
+    /// Puts the connection's [`SocketProbe`](crate::SocketProbe) among the extensions of each response of
     /// hyper-util's client. That costs a response a fifth of a microsecond.
     ///
     /// ```
-    /// use tcpinfo::{Monitor, Probe, WatchLayer};
+    /// use tcpinfo::{Monitor, SocketProbe, WatchLayer};
     ///
     /// let layer = WatchLayer::new(&Monitor::new()).with_probes();
     ///
     /// fn log<B>(response: &hyper::Response<B>) {
-    ///     if let Some(Ok(info)) = response.extensions().get::<Probe>().map(Probe::info) {
+    ///     if let Some(Ok(info)) = response.extensions().get::<SocketProbe>().map(SocketProbe::info) {
     ///         println!("{} {:?}", response.status(), info.rtt);
     ///     }
     /// }

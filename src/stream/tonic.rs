@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Request, Status};
 
-use crate::monitor::{Probe, Watched};
+use crate::monitor::{SocketProbe, Watched};
 
 /// Handlers see the connection info of the stream itself: `Request::remote_addr` works as before.
 ///
@@ -38,14 +38,14 @@ impl<S: Connected> Connected for Watched<S> {
 
 impl<S> Watched<S> {
     /// The same stream for a tonic server whose handlers may ask about their connection: with
-    /// [`probed`] as an interceptor, the extensions of their requests hold a [`Probe`].
+    /// [`probed`] as an interceptor, the extensions of their requests hold a [`SocketProbe`].
     ///
     /// ```
     /// use tonic::service::InterceptorLayer;
     ///
     /// # fn f() {
     /// let server = tonic::transport::Server::builder();
-    /// let server = server.layer(InterceptorLayer::new(tcpinfo::probed));
+    /// let server = server.layer(InterceptorLayer::new(tcpinfo::tonic::probed));
     /// # }
     /// ```
     pub fn with_probe(self) -> Probed<S> {
@@ -53,7 +53,7 @@ impl<S> Watched<S> {
     }
 }
 
-/// A watched stream that gives tonic's handlers its [`Probe`]; see [`Watched::with_probe`].
+/// A watched stream that gives tonic's handlers its [`SocketProbe`]; see [`Watched::with_probe`].
 #[derive(Debug)]
 pub struct Probed<S>(Watched<S>);
 
@@ -64,7 +64,7 @@ pub struct ProbedInfo<I> {
     /// What they learn of the stream without us.
     pub inner: I,
     /// Reads the connection, which the server owns.
-    pub probe: Probe,
+    pub probe: SocketProbe,
 }
 
 impl<S: Connected> Connected for Probed<S> {
@@ -75,7 +75,7 @@ impl<S: Connected> Connected for Probed<S> {
     }
 }
 
-/// An interceptor that puts the [`Probe`] of a [`Probed`] TCP stream among the request's
+/// An interceptor that puts the [`SocketProbe`] of a [`Probed`] TCP stream among the request's
 /// extensions, and beside it the `TcpConnectInfo` that `Request::remote_addr` looks for.
 ///
 /// tonic keeps one type of connection info, so without it only [`ProbedInfo`] is there. Requests

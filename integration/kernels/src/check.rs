@@ -131,7 +131,7 @@ pub(crate) fn check(console: &str, truth: &str, by: &str, save: Option<&str>) ->
     problems.extend(truth.differences_of_probes(&console.release));
     let mut present = BTreeMap::<String, usize>::new();
     for reply in &replies {
-        let Ok(kernel) = console.release.parse::<Kernel>();
+        let kernel = Kernel::from_release(&console.release);
         let info = TcpInfo::decode(reply, &kernel).expect("the reply is not empty");
         for (field, _) in info.fields() {
             *present.entry(field.since.to_string()).or_default() += 1;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use tcpinfo::{FIELDS, Kernel, TcpInfo, Value, Version};
+use tcpinfo::{FIELDS, FieldValue, Kernel, KernelVersion, TcpInfo};
 
 /// The output of `truth.c` for one kernel.
 #[derive(Debug)]
@@ -90,10 +90,10 @@ struct Rules {
 
 impl Rules {
     fn of(release: &str) -> Self {
-        let Ok(kernel) = release.parse::<Kernel>();
+        let kernel = Kernel::from_release(&release);
         let version = kernel.version();
-        let has_fackets = version.is_some_and(|version| version < Version::new(4, 15));
-        let queues = Version::new(2, 6).with_patch(24);
+        let has_fackets = version.is_some_and(|version| version < KernelVersion::new(4, 15));
+        let queues = KernelVersion::new(2, 6).with_patch(24);
         Self { has_fackets, has_queues: version.is_none_or(|version| version >= queues), kernel }
     }
 
@@ -331,22 +331,22 @@ impl Truth {
 }
 
 /// What we decoded, back in the kernel's units.
-fn raw(name: &str, value: Value) -> u64 {
+fn raw(name: &str, value: FieldValue) -> u64 {
     match value {
-        Value::Integer(integer) => integer,
-        Value::Duration(time) => {
+        FieldValue::Integer(integer) => integer,
+        FieldValue::Duration(time) => {
             let unit = if IN_MILLISECONDS.contains(&name) { 1_000_000 } else { 1_000 };
             assert_eq!(time.as_nanos() % unit, 0, "{name}: {time:?}");
             (time.as_nanos() / unit) as u64
         }
-        Value::Flag(flag) => flag.into(),
-        Value::State(state) => state.number().into(),
-        Value::CaState(state) => state.number().into(),
-        Value::Options(options) => options.bits().into(),
-        Value::FastOpenClientFail(fail) => fail.number().into(),
-        Value::EcnMode(mode) => mode.number().into(),
-        Value::AccEcnOptSeen(seen) => seen.number().into(),
-        Value::AccEcnFailMode(mode) => mode.bits().into(),
+        FieldValue::Flag(flag) => flag.into(),
+        FieldValue::State(state) => state.number().into(),
+        FieldValue::CaState(state) => state.number().into(),
+        FieldValue::Options(options) => options.bits().into(),
+        FieldValue::FastOpenClientFail(fail) => fail.number().into(),
+        FieldValue::EcnMode(mode) => mode.number().into(),
+        FieldValue::AccEcnOption(seen) => seen.number().into(),
+        FieldValue::AccEcnFailMode(mode) => mode.bits().into(),
         other => panic!("{name}: {other:?} is of a kind that this file does not know"),
     }
 }

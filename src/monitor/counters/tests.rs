@@ -5,7 +5,7 @@ use super::*;
 mod model;
 
 fn rank(name: &str) -> usize {
-    info::rows(Kind::Counter).position(|row| row.name == name).expect("a counter")
+    info::rows(FieldKind::Counter).position(|row| row.name == name).expect("a counter")
 }
 
 fn raw(values: &[(&str, u64)]) -> RawCounters {

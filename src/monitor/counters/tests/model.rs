@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::rank;
-use crate::kernel::Version;
+use crate::kernel::KernelVersion;
 
 /// What the connections of one socket have in common.
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    kernel: Version,
+    kernel: KernelVersion,
     /// Segments for one retransmit, and for one congestion mark.
     per_loss: u64,
     per_mark: u64,
@@ -186,7 +186,7 @@ impl Watch {
     fn disconnect(&mut self, seen: bool) {
         // Nothing but a retransmit count: it must not stand where going back looks like a wrap.
         let counts = self.socket.counts();
-        let alone = self.socket.path.kernel < Version::new(4, 1)
+        let alone = self.socket.path.kernel < KernelVersion::new(4, 1)
             && counts[rank("total_retrans")] >= HALVES[rank("total_retrans")];
         self.socket.disconnect();
         if seen || alone {
@@ -277,7 +277,7 @@ fn path(
     ecn: impl Strategy<Value = u64>,
     plb: impl Strategy<Value = u64>,
 ) -> impl Strategy<Value = Path> {
-    let kernels = ["3.10", "4.2", "4.19", "6.1", "6.18"].map(Version::literal).to_vec();
+    let kernels = ["3.10", "4.2", "4.19", "6.1", "6.18"].map(KernelVersion::literal).to_vec();
     let rates = (32_u64..100_000, 1_u64..100_000, ecn, plb);
     (prop::sample::select(kernels), rates).prop_map(|(kernel, rates)| {
         let (per_loss, per_mark, per_ecn_byte, per_plb) = rates;
@@ -370,7 +370,7 @@ proptest! {
                 Step::Disconnect(seen) => {
                     // What comes between the last reading and the end, no one can know.
                     watch.read();
-                    watch.disconnect(seen || watch.socket.path.kernel < Version::new(4, 1));
+                    watch.disconnect(seen || watch.socket.path.kernel < KernelVersion::new(4, 1));
                 }
                 Step::Pass(_) | Step::PassAgain(..) => {}
             }
