@@ -140,11 +140,11 @@ fn each_strange_key_has_a_label_of_its_own() {
     for (key, label, _) in KEYS {
         let page = parsed(&page_of(&[KeyValue::new(*key, "mine")]));
         for (name, which) in [
-            ("tcp_sent_bytes_total", "one"),
-            ("tcp_sent_bytes_total", "two"),
+            ("tcp_data_sent_bytes_total", "one"),
+            ("tcp_data_sent_bytes_total", "two"),
             ("tcp_rto_seconds_count", "one"),
             ("tcp_connection_count", "one"),
-            ("tcp_socket_sent_bytes_total", "socket"),
+            ("tcp_socket_data_sent_bytes_total", "socket"),
         ] {
             page.value(name, &[("which", which), (label, "mine")]);
         }
@@ -177,7 +177,7 @@ fn values_are_written_as_they_are() {
             Value::Array(array) => Value::Array(array).to_string().replace("-0", "0"),
             other => other.to_string(),
         };
-        page.value("tcp_sent_bytes_total", &[("which", "one"), ("key", &text)]);
+        page.value("tcp_data_sent_bytes_total", &[("which", "one"), ("key", &text)]);
     }
 }
 
@@ -208,7 +208,7 @@ fn groups_with_equal_numbers_are_one_group() {
         let collected = reader.collected();
         for series in ["nan=NaN", "nans=[NaN,2]", "zero=0", "zeros=[0,2]"] {
             let (sent, opened) = (round as f64 * 20.0, round as f64 * 2.0);
-            assert_eq!(collected.counter(&format!("tcp.sent{{{series}}}")), sent);
+            assert_eq!(collected.counter(&format!("tcp.data.sent{{{series}}}")), sent);
             assert_eq!(collected.counter(&format!("tcp.connection.opened{{{series}}}")), opened);
         }
         assert_eq!(collected.counter("tcp.monitor.folded{}"), 0.0);
@@ -270,9 +270,9 @@ proptest! {
     fn any_attributes_make_a_page(attributes in any_attributes()) {
         let page = page_of(&attributes);
         let page = Page::parse(&page).map_err(TestCaseError::fail)?;
-        prop_assert_eq!(page.samples("tcp_sent_bytes_total").count(), 2);
+        prop_assert_eq!(page.samples("tcp_data_sent_bytes_total").count(), 2);
         prop_assert_eq!(page.samples("tcp_rto_seconds_count").count(), 2);
-        prop_assert_eq!(page.samples("tcp_socket_sent_bytes_total").count(), 1);
+        prop_assert_eq!(page.samples("tcp_socket_data_sent_bytes_total").count(), 1);
     }
 
     #[test]

@@ -148,13 +148,13 @@ fn a_hundred_thousand_connections_add_up_to_what_their_peers_counted() {
         assert_eq!(counter("tcp.connection.opened"), connections as f64);
         assert_eq!(counter("tcp.connection.closed"), connections as f64);
         // A machine that stands still for 200 ms makes a sender repeat itself.
-        let sent = counter("tcp.sent") - counter("tcp.retransmitted");
+        let sent = counter("tcp.data.sent") - counter("tcp.data.retransmitted");
         assert_eq!(sent, peers.received.load(Ordering::Relaxed) as f64);
         // The peer's FIN counts one, and so do our SYN and FIN.
         let received = peers.sent.load(Ordering::Relaxed) + connections;
-        assert_eq!(counter("tcp.received"), received as f64);
+        assert_eq!(counter("tcp.data.received"), received as f64);
         let acked = peers.received.load(Ordering::Relaxed) + 2 * connections;
-        assert_eq!(counter("tcp.acked"), acked as f64);
+        assert_eq!(counter("tcp.data.acked"), acked as f64);
     }
     let live = total.levels.iter().filter(|(name, _)| name.starts_with("tcp.connection.count"));
     assert!(live.clone().count() >= 4);
@@ -218,8 +218,8 @@ fn a_million_reused_descriptors_are_never_mistaken() {
 /// What a delta adds to the bytes sent for the first time.
 fn new_bytes(series: &str, delta: f64) -> f64 {
     match series.split('{').next() {
-        Some("tcp.sent") => delta,
-        Some("tcp.retransmitted") => -delta,
+        Some("tcp.data.sent") => delta,
+        Some("tcp.data.retransmitted") => -delta,
         _ => 0.0,
     }
 }

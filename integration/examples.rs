@@ -124,20 +124,20 @@ const HEADLINE: [(&str, &str); 27] = [
     ("tcp_connection_opened_total", "counter"),
     ("tcp_connection_closed_total", "counter"),
     ("tcp_connection_duration_seconds", "histogram"),
-    ("tcp_sent_bytes_total", "counter"),
-    ("tcp_acked_bytes_total", "counter"),
-    ("tcp_received_bytes_total", "counter"),
-    ("tcp_retransmitted_bytes_total", "counter"),
-    ("tcp_segments_sent_total", "counter"),
-    ("tcp_segments_received_total", "counter"),
-    ("tcp_segments_retransmitted_total", "counter"),
-    ("tcp_segments_out_of_order_total", "counter"),
-    ("tcp_segments_spurious_total", "counter"),
+    ("tcp_data_sent_bytes_total", "counter"),
+    ("tcp_data_acked_bytes_total", "counter"),
+    ("tcp_data_received_bytes_total", "counter"),
+    ("tcp_data_retransmitted_bytes_total", "counter"),
+    ("tcp_segment_sent_total", "counter"),
+    ("tcp_segment_received_total", "counter"),
+    ("tcp_segment_retransmitted_total", "counter"),
+    ("tcp_segment_out_of_order_total", "counter"),
+    ("tcp_segment_spurious_total", "counter"),
     ("tcp_timeouts_total", "counter"),
     ("tcp_busy_time_seconds_total", "counter"),
-    ("tcp_unsent_bytes", "gauge"),
-    ("tcp_segments_unacked", "gauge"),
-    ("tcp_segments_lost", "gauge"),
+    ("tcp_data_unsent_bytes", "gauge"),
+    ("tcp_segment_unacked", "gauge"),
+    ("tcp_segment_lost", "gauge"),
     ("tcp_rtt_seconds", "histogram"),
     ("tcp_min_rtt_seconds", "histogram"),
     ("tcp_rttvar_seconds", "histogram"),
@@ -157,7 +157,7 @@ pub(crate) fn full_page(address: SocketAddr) -> String {
         let stalled = page
             .samples("tcp_busy_time_seconds_total")
             .any(|sample| sample.label("tcp_limited_by") == "receive_window" && sample.value > 0.0);
-        let unsent = page.samples("tcp_unsent_bytes").any(|sample| sample.value > 0.0);
+        let unsent = page.samples("tcp_data_unsent_bytes").any(|sample| sample.value > 0.0);
         let all = HEADLINE.iter().all(|(name, _)| page.families.contains_key(*name));
         (all && stalled && unsent).then_some(text)
     })
@@ -186,13 +186,13 @@ fn the_prometheus_example_serves_the_headline_metrics() {
         // Ticks of the kernel's clock, one connection's worth each.
         let most = connections * (began.elapsed().as_secs_f64() + 0.01);
         assert!((0.0..most).contains(&busy), "{service}: busy {busy} s of {most}");
-        assert!(page.value("tcp_received_bytes_total", &of) > 0.0, "{service}");
+        assert!(page.value("tcp_data_received_bytes_total", &of) > 0.0, "{service}");
         assert!(page.value("tcp_listener_backlog", &of) > 0.0, "{service}");
         let listening = [("service", service), ("network_connection_state", "listen")];
         assert_eq!(page.value("tcp_connection_count", &listening), 1.0);
     }
     for client in ["browser", "phone", "mirror", "slow-reader", "photos", "backup"] {
-        let name = "tcp_socket_sent_bytes_total";
+        let name = "tcp_socket_data_sent_bytes_total";
         assert!(page.value(name, &[("client", client)]) > 0.0, "{client}");
         let sample = page.samples(name).find(|sample| sample.label("client") == client);
         let sample = sample.expect("its value was just read");
@@ -255,7 +255,7 @@ fn once_ends_after_the_first_scrape() {
     let (head, hint) = get(address, "/");
     assert_eq!((head[0].as_str(), hint.contains("/metrics")), ("HTTP/1.1 200 OK", true));
     assert_eq!(running.child.try_wait().expect("it is our child"), None);
-    assert!(parsed(&scrape(address)).families.contains_key("tcp_sent_bytes_total"));
+    assert!(parsed(&scrape(address)).families.contains_key("tcp_data_sent_bytes_total"));
     assert_eq!(running.end().code(), Some(0));
     assert_eq!(running.lines.iter().count(), 0);
 }

@@ -92,13 +92,15 @@ impl Exports {
     /// The sum of what sockets with these labels sent once, as `{group=a}`: a busy machine makes
     /// TCP repeat itself.
     pub(crate) fn sent(&self, family: &str, labels: &str) -> f64 {
-        let [sent, again] = ["sent", "retransmitted"].map(|it| format!("{family}.{it}{labels}"));
+        let [sent, again] =
+            ["data.sent", "data.retransmitted"].map(|it| format!("{family}.{it}{labels}"));
         self.sum(&sent) - self.sum(&again)
     }
 
     /// The same in the latest export alone, `None` where it has no such series.
     pub(crate) fn latest_sent(&self, family: &str, labels: &str) -> Option<f64> {
-        let [sent, again] = ["sent", "retransmitted"].map(|it| format!("{family}.{it}{labels}"));
+        let [sent, again] =
+            ["data.sent", "data.retransmitted"].map(|it| format!("{family}.{it}{labels}"));
         Some(self.latest(&sent)? - self.latest(&again)?)
     }
 

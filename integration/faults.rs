@@ -62,9 +62,9 @@ fn random_loss_is_retransmitted_without_timeouts() {
         let [there, _] = scene.tallies();
         assert_eq!(there.dropped, 21);
         Expected::default()
-            .sender("retransmitted", just(there.dropped * MSS))
-            .sender("segments.retransmitted", just(there.dropped))
-            .receiver("segments.out_of_order", 20.0..=415.0)
+            .sender("data.retransmitted", just(there.dropped * MSS))
+            .sender("segment.retransmitted", just(there.dropped))
+            .receiver("segment.out_of_order", 20.0..=415.0)
     });
 }
 
@@ -74,9 +74,9 @@ fn burst_loss_is_retransmitted_without_timeouts() {
     let plan = Plan::there(short(What::Drop, |nth| (200..230).contains(&nth)));
     transfer(plan, LEN, |_| {
         Expected::default()
-            .sender("retransmitted", just(30 * MSS))
-            .sender("segments.retransmitted", just(30))
-            .receiver("segments.out_of_order", 1.0..=415.0)
+            .sender("data.retransmitted", just(30 * MSS))
+            .sender("segment.retransmitted", just(30))
+            .receiver("segment.out_of_order", 1.0..=415.0)
     });
 }
 
@@ -90,10 +90,10 @@ fn reordering_is_counted_by_both_ends() {
         // What the sender took for lost before it knew better was all needless.
         Expected::default()
             .sender("reorderings", 1.0..=20.0)
-            .sender("retransmitted", just(there.duplicates * MSS))
-            .sender("segments.retransmitted", just(there.duplicates))
-            .sender("segments.spurious", up_to(there.duplicates))
-            .receiver("segments.out_of_order", 20.0..=100.0)
+            .sender("data.retransmitted", just(there.duplicates * MSS))
+            .sender("segment.retransmitted", just(there.duplicates))
+            .sender("segment.spurious", up_to(there.duplicates))
+            .receiver("segment.out_of_order", 20.0..=100.0)
     });
 }
 
@@ -104,10 +104,10 @@ fn late_segments_are_retransmitted_needlessly() {
     transfer(plan, LEN, |_| {
         Expected::default()
             .sender("reorderings", just(1))
-            .sender("retransmitted", just(MSS))
-            .sender("segments.retransmitted", just(1))
-            .sender("segments.spurious", just(1))
-            .receiver("segments.out_of_order", 1.0..=100.0)
+            .sender("data.retransmitted", just(MSS))
+            .sender("segment.retransmitted", just(1))
+            .sender("segment.spurious", just(1))
+            .receiver("segment.out_of_order", 1.0..=100.0)
     });
 }
 
@@ -117,7 +117,7 @@ fn duplication_is_spurious_and_not_a_retransmit() {
     let plan = Plan::there(short(What::Copy, |nth| nth % 18 == 0));
     // A receiver that falls behind takes a copy and what follows it for one segment, of which it
     // reports nothing.
-    transfer(plan, LEN, |_| Expected::default().sender("segments.spurious", 10.0..=20.0));
+    transfer(plan, LEN, |_| Expected::default().sender("segment.spurious", 10.0..=20.0));
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn congestion_marks_are_counted_by_both_ends() {
     transfer(plan, LEN, |_| {
         // Classic ECN repeats a mark until the sender has answered it.
         Expected::default()
-            .sender("segments.delivered_ce", 20.0..=415.0)
-            .receiver("segments.received_ce", just(20))
-            .receiver("received.ce", just(20 * MSS))
-            .receiver("received.ect0", just(LEN as u64 - 20 * MSS))
+            .sender("ecn.segment.delivered", 20.0..=415.0)
+            .receiver("ecn.segment.received", just(20))
+            .receiver("ecn.data.received{ce}", just(20 * MSS))
+            .receiver("ecn.data.received{ect0}", just(LEN as u64 - 20 * MSS))
     });
 }
 
@@ -193,10 +193,10 @@ fn a_smaller_path_mtu_shows_in_gauges() {
         let expected = Expected::default()
             .gauge("path_mtu", 1200.0)
             .gauge("send_mss", 1148.0)
-            .sender("retransmitted", least * MSS as f64..=f64::INFINITY)
-            .sender("segments.retransmitted", least..=f64::INFINITY)
-            .sender("segments.spurious", up_to(there.again))
-            .receiver("segments.out_of_order", up_to(there.handed_data));
+            .sender("data.retransmitted", least * MSS as f64..=f64::INFINITY)
+            .sender("segment.retransmitted", least..=f64::INFINITY)
+            .sender("segment.spurious", up_to(there.again))
+            .receiver("segment.out_of_order", up_to(there.handed_data));
         scene.check(&expected);
     });
 }
@@ -262,26 +262,26 @@ fn a_black_hole_is_timeouts_until_it_ends() {
         let start = Instant::now();
         scene.write(100_000);
         scene.watch_until("two timeouts", |_, [sender, _]| {
-            (sender.counters["segments.retransmitted"] == 2.0).then_some(())
+            (sender.counters["segment.retransmitted"] == 2.0).then_some(())
         });
         let hole = start.elapsed().as_secs_f64();
         let (during, gauges) = (scene.collect(), scene.gauges());
         scene.relay.set_hole(false);
         assert_eq!(gauges[0]["consecutive_timeouts"], 2.0);
-        let (lost, unacked) = ("segments.lost", "segments.unacked");
+        let (lost, unacked) = ("segment.lost", "segment.unacked");
         assert!(during[0].levels[lost] > 0.0, "{during:#?}");
         assert_eq!(during[0].levels[lost], during[0].levels[unacked]);
         scene.finish();
         let all = start.elapsed().as_secs_f64();
         let [there, _] = scene.tallies();
         let expected = Expected::default()
-            .sender("retransmitted", just(there.again_bytes))
-            .sender("segments.retransmitted", just(there.again))
+            .sender("data.retransmitted", just(there.again_bytes))
+            .sender("segment.retransmitted", just(there.again))
             .sender("timeouts", 2.0..=4.0)
             .sender("timeout_recoveries", just(1))
             .sender("timeout_recovery.time", hole - 0.5..=all)
             .sender("rehashes", 2.0..=4.0)
-            .receiver("segments.out_of_order", up_to(there.handed_data))
+            .receiver("segment.out_of_order", up_to(there.handed_data))
             .middle("min_rtt", 0.0, 0.1)
             .middle("rtt", 0.0, 0.25)
             .middle("queueing_delay", 0.0, 0.25);
@@ -317,18 +317,18 @@ fn a_reset_leaves_totals_as_they_were() {
         let expected = Expected::default().receiver("connection.closed", just(1));
         let mut findings = scene.moved(&after, &expected);
         let witnesses = [
-            (0, "data_segments.sent", there.data),
+            (0, "data_segment.sent", there.data),
             // Only the first reset found a connection.
-            (0, "segments.received", back.handed - back.resets + 1),
-            (0, "segments.sent", there.packets),
-            (0, "sent", there.bytes),
+            (0, "segment.received", back.handed - back.resets + 1),
+            (0, "segment.sent", there.packets),
+            (0, "data.sent", there.bytes),
         ];
         findings.extend(scene.compare(&after, "the path", witnesses));
         assert_eq!(findings, [""; 0]);
         for (series, total) in &before[0].counters {
             assert!(after[0].counters[series] >= *total, "{series}: {after:#?}");
         }
-        assert!(after[1].counters["received"] >= scene.read as f64, "{after:#?}");
+        assert!(after[1].counters["data.received"] >= scene.read as f64, "{after:#?}");
         scene.close(&after);
     });
 }

@@ -55,7 +55,7 @@ fn complete(both: &[Exports; 2], hosts: &Hosts) {
         let sum = |metric: &str| exports.sum_of_all(metric);
         assert_eq!(sum("tcp.connection.opened"), hosts.opened());
         assert_eq!(sum("tcp.connection.closed"), hosts.opened());
-        assert_eq!(sum("tcp.sent") - sum("tcp.retransmitted"), hosts.sent());
+        assert_eq!(sum("tcp.data.sent") - sum("tcp.data.retransmitted"), hosts.sent());
         assert_eq!(exports.samples_of_all("tcp.connection.duration") as f64, hosts.opened());
     }
 }

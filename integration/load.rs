@@ -85,8 +85,8 @@ fn totals(monitor: &Monitor, reader: &Reader) -> Totals {
     let exported = Totals {
         opened: counter("tcp.connection.opened"),
         closed: counter("tcp.connection.closed"),
-        received: counter("tcp.received"),
-        sent: counter("tcp.sent") - counter("tcp.retransmitted"),
+        received: counter("tcp.data.received"),
+        sent: counter("tcp.data.sent") - counter("tcp.data.retransmitted"),
     };
     assert_eq!(exported, totals);
     totals

@@ -107,7 +107,7 @@ fn a_loan_by_itself_has_series_until_it_ends() {
     let driver = Driver { socket: client };
     let cookie = tcpinfo::socket_cookie(&driver).expect("this kernel has cookies");
     let watch = monitor.watch_borrowed(&driver, [KeyValue::new("db", "orders")]);
-    let series = format!("tcp.socket.sent{{db=orders,tcp.socket.cookie={cookie}}}");
+    let series = format!("tcp.socket.data.sent{{db=orders,tcp.socket.cookie={cookie}}}");
     assert_eq!(reader.collected().counter(&series), 0.0);
     drop(watch);
     assert_eq!(reader.collected().counters.get(&series), None);

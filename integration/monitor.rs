@@ -78,7 +78,7 @@ fn views_that_drop_instruments_change_nothing_about_the_reads() {
     let keeps: [(&str, Keep); 3] = [
         ("all but the first", |name| name != "tcp.connection.count"),
         ("all but the last", |name| name != "tcp.monitor.folded"),
-        ("one alone", |name| name == "tcp.sent"),
+        ("one alone", |name| name == "tcp.data.sent"),
     ];
     for (what, keep) in keeps {
         let monitor = Monitor::new();
@@ -95,7 +95,7 @@ fn views_that_drop_instruments_change_nothing_about_the_reads() {
             let collected = reader.collected();
             assert_eq!(reads(&monitor), 10 * collections, "{what}");
             assert!(collected.names().iter().all(|name| keep(name)), "{what}");
-            assert!(collected.names().contains("tcp.sent"), "{what}");
+            assert!(collected.names().contains("tcp.data.sent"), "{what}");
         }
     }
 }
@@ -123,7 +123,7 @@ fn totals_survive_the_socket_and_its_last_bytes_count() {
     let mut client = group.watch(client);
     client.write_all(&[7; 1_000]).expect("room for the bytes");
     let before = reader.collected();
-    assert_eq!(before.counter("tcp.sent{of=test}"), 1_000.0);
+    assert_eq!(before.counter("tcp.data.sent{of=test}"), 1_000.0);
     assert_eq!(
         before.level("tcp.connection.count{network.connection.state=established,of=test}"),
         1.0
@@ -134,7 +134,7 @@ fn totals_survive_the_socket_and_its_last_bytes_count() {
     let mut received = Vec::new();
     server.read_to_end(&mut received).expect("the client's bytes and its end");
     let after = reader.collected();
-    assert_eq!(after.counter("tcp.sent{of=test}"), received.len() as f64);
+    assert_eq!(after.counter("tcp.data.sent{of=test}"), received.len() as f64);
     assert_eq!(after.counter("tcp.connection.opened{of=test}"), 1.0);
     assert_eq!(after.counter("tcp.connection.closed{of=test}"), 1.0);
     assert_eq!(
@@ -146,7 +146,7 @@ fn totals_survive_the_socket_and_its_last_bytes_count() {
     assert_eq!(after.histograms["tcp.rtt{of=test}"], 2);
     // Still there without a handle or a socket.
     drop(group);
-    assert_eq!(reader.collected().counter("tcp.sent{of=test}"), 1_234.0);
+    assert_eq!(reader.collected().counter("tcp.data.sent{of=test}"), 1_234.0);
 }
 
 #[test]

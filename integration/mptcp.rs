@@ -211,7 +211,7 @@ fn accepted_sockets_with_one_cookie_lose_nothing_in_series_of_their_own() {
     }
     for exports in &mut both {
         exports.collect();
-        let all = exports.series_of("tcp.socket.sent");
+        let all = exports.series_of("tcp.socket.data.sent");
         let sent: Vec<_> = all.into_iter().map(|series| exports.latest(series)).collect();
         assert_eq!(sent, [100.0, 200.0, 300.0].map(Some));
     }

@@ -135,8 +135,8 @@ pub(crate) fn crowd(group: &Group, conversations: usize) {
 /// The totals of so many ended conversations; the client's FIN counts one.
 pub(crate) fn totals(conversations: usize) -> [(&'static str, f64); 4] {
     [
-        ("tcp.sent{group=a}", (conversations * ANSWERED) as f64),
-        ("tcp.received{group=a}", (conversations * (ASKED + 1)) as f64),
+        ("tcp.data.sent{group=a}", (conversations * ANSWERED) as f64),
+        ("tcp.data.received{group=a}", (conversations * (ASKED + 1)) as f64),
         ("tcp.connection.opened{group=a}", conversations as f64),
         ("tcp.connection.closed{group=a}", conversations as f64),
     ]
@@ -148,22 +148,22 @@ const HEADLINES: &[(&str, &str, &str)] = &[
     ("tcp.connection.opened", "{connection}", "counter"),
     ("tcp.connection.closed", "{connection}", "counter"),
     ("tcp.connection.duration", "s", "histogram"),
-    ("tcp.sent", "By", "counter"),
-    ("tcp.acked", "By", "counter"),
-    ("tcp.received", "By", "counter"),
-    ("tcp.retransmitted", "By", "counter"),
-    ("tcp.segments.sent", "{segment}", "counter"),
-    ("tcp.segments.received", "{segment}", "counter"),
-    ("tcp.segments.retransmitted", "{segment}", "counter"),
+    ("tcp.data.sent", "By", "counter"),
+    ("tcp.data.acked", "By", "counter"),
+    ("tcp.data.received", "By", "counter"),
+    ("tcp.data.retransmitted", "By", "counter"),
+    ("tcp.segment.sent", "{segment}", "counter"),
+    ("tcp.segment.received", "{segment}", "counter"),
+    ("tcp.segment.retransmitted", "{segment}", "counter"),
     ("tcp.busy.time", "s", "counter"),
-    ("tcp.unsent", "By", "level"),
-    ("tcp.segments.unacked", "{segment}", "level"),
+    ("tcp.data.unsent", "By", "level"),
+    ("tcp.segment.unacked", "{segment}", "level"),
     ("tcp.rtt", "s", "histogram"),
     ("tcp.min_rtt", "s", "histogram"),
     ("tcp.queueing_delay", "s", "histogram"),
     ("tcp.congestion_window", "{segment}", "histogram"),
     ("tcp.socket.rtt", "s", "gauge"),
-    ("tcp.socket.sent", "By", "counter"),
+    ("tcp.socket.data.sent", "By", "counter"),
 ];
 
 /// Pushes three times, and compares what was exported with what arrived.
@@ -194,7 +194,7 @@ pub(crate) fn every_point_arrives(receiver: &Receiver, exporter: MetricExporter)
 
     let mut arrived: Vec<_> = (0..3).map(|_| receiver.next()).collect();
     // One in between may hand on several at a time.
-    arrived.sort_by_key(|push| points::read_at(&push.request, "tcp.received"));
+    arrived.sort_by_key(|push| points::read_at(&push.request, "tcp.data.received"));
     let mut kinds = BTreeSet::new();
     for push in &arrived {
         let (exported, failed) = seen.recv_timeout(PATIENCE).expect("it was exported");
@@ -234,7 +234,7 @@ pub(crate) fn every_point_arrives(receiver: &Receiver, exporter: MetricExporter)
     let sums: Vec<f64> = arrived
         .iter()
         .map(|push| {
-            points::collected(&push.request).counter("tcp.received{group.number=7,group=a}")
+            points::collected(&push.request).counter("tcp.data.received{group.number=7,group=a}")
         })
         .collect();
     // The first client's FIN counts one. The second's came before the server was read last.
@@ -277,7 +277,7 @@ pub(crate) fn totals_are_right(
     for (series, total) in totals(conversations) {
         // A machine that stands still for 200 ms makes a sender repeat itself.
         let again = match series {
-            "tcp.sent{group=a}" => last.counter("tcp.retransmitted{group=a}"),
+            "tcp.data.sent{group=a}" => last.counter("tcp.data.retransmitted{group=a}"),
             _ => 0.0,
         };
         assert_eq!(last.counter(series) - again, total, "{series}");
@@ -342,13 +342,13 @@ fn prometheus_and_otlp_have_the_same_totals() {
     let page = page(&registry);
     let fetched = |name| examples::sample(&page, name, "group=\"a\"");
     for ((_, total), name) in totals(40).iter().zip([
-        "tcp_sent_bytes_total",
-        "tcp_received_bytes_total",
+        "tcp_data_sent_bytes_total",
+        "tcp_data_received_bytes_total",
         "tcp_connection_opened_total",
         "tcp_connection_closed_total",
     ]) {
         let again = match name {
-            "tcp_sent_bytes_total" => fetched("tcp_retransmitted_bytes_total"),
+            "tcp_data_sent_bytes_total" => fetched("tcp_data_retransmitted_bytes_total"),
             _ => Some(0.0),
         };
         let value = fetched(name).zip(again).map(|(value, again)| value - again);

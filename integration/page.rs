@@ -92,8 +92,8 @@ fn expected(info: &TcpInfo) -> BTreeSet<(String, String, u64)> {
     let busy = ["busy_time", "rwnd_limited", "sndbuf_limited"].map(|name| info.get(field(name)));
     for field in FIELDS {
         let (Some(stem), Some(value)) = (field.stem, info.get(field)) else { continue };
-        let value = match (field.part, busy) {
-            (Some("network"), [Some(FieldValue::Duration(all)), window, buffer]) => {
+        let value = match (field.part.is_some_and(|part| part.is_rest), busy) {
+            (true, [Some(FieldValue::Duration(all)), window, buffer]) => {
                 let stalled = [window, buffer].map(|part| match part {
                     Some(FieldValue::Duration(part)) => part,
                     _ => Duration::ZERO,
@@ -104,7 +104,7 @@ fn expected(info: &TcpInfo) -> BTreeSet<(String, String, u64)> {
         };
         let number = value.as_f64().expect("what is exported is a number");
         let name = exported_name("tcp_socket", field, stem);
-        expected.insert((name, field.part.unwrap_or_default().into(), number.to_bits()));
+        expected.insert((name, field.part.map_or("", |part| part.value).into(), number.to_bits()));
     }
     expected
 }
@@ -150,7 +150,8 @@ fn every_exported_value_is_what_the_socket_says() {
         let shown: Vec<&Sample> = page.all().filter(of_side).collect();
         assert!(shown.iter().all(|sample| sample.label("tcp_socket_cookie") == cookie), "{side}");
         let entry = |sample: &&Sample| {
-            let part = sample.label("tcp_limited_by").to_owned();
+            let part =
+                ["tcp_limited_by", "tcp_ecn_codepoint"].map(|name| sample.label(name)).concat();
             (sample.name.clone(), part, sample.value.to_bits())
         };
         let is_clock = |name: &String| clocks.contains(name);
@@ -176,7 +177,7 @@ fn every_exported_value_is_what_the_socket_says() {
     let listening = expected(&before[2]);
     let names = listening.iter().map(|(name, _, _)| name.as_str()).collect::<Vec<_>>();
     assert!(names.contains(&"tcp_socket_listener_backlog"), "{names:?}");
-    assert!(!names.contains(&"tcp_socket_segments_unacked"), "{names:?}");
+    assert!(!names.contains(&"tcp_socket_segment_unacked"), "{names:?}");
 }
 
 #[test]
@@ -217,8 +218,8 @@ fn a_group_is_the_sum_of_its_sockets_and_outlives_them() {
         let counters = sums();
         rest(&watching.page(), &counters).then_some(counters)
     });
-    assert!(counters.contains(&("tcp_sent_bytes_total".into(), 80_000.0)), "{counters:?}");
-    assert!(counters.contains(&("tcp_received_bytes_total".into(), 14.0)), "{counters:?}");
+    assert!(counters.contains(&("tcp_data_sent_bytes_total".into(), 80_000.0)), "{counters:?}");
+    assert!(counters.contains(&("tcp_data_received_bytes_total".into(), 14.0)), "{counters:?}");
     drop(watched);
     let page = watching.page();
     assert!(rest(&page, &counters), "{counters:?}");
@@ -231,5 +232,5 @@ fn a_group_is_the_sum_of_its_sockets_and_outlives_them() {
     assert!(rest(&page, &counters), "{counters:?}");
     assert_eq!(page.value("tcp_connection_closed_total", &[]), 2.0);
     assert_eq!(page.value("tcp_connection_duration_seconds_count", &[]), 2.0);
-    assert_eq!(page.samples("tcp_unsent_bytes").map(|sample| sample.value).sum::<f64>(), 0.0);
+    assert_eq!(page.samples("tcp_data_unsent_bytes").map(|sample| sample.value).sum::<f64>(), 0.0);
 }

@@ -90,7 +90,7 @@ impl MetricReader for Reader {
     }
 }
 
-/// One point's name and attributes, as `tcp.sent{group=a}`.
+/// One point's name and attributes, as `tcp.data.sent{group=a}`.
 pub(crate) type Series = String;
 
 /// What one collection exported.

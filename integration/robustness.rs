@@ -105,9 +105,9 @@ fn the_end_of_the_monitor_silences_its_instruments() {
     let group = monitor.group([]);
     let watched = group.watch(pair.client);
     drop(monitor);
-    assert!(reader.collected().names().contains("tcp.sent"));
+    assert!(reader.collected().names().contains("tcp.data.sent"));
     drop(group);
-    assert!(reader.collected().names().contains("tcp.sent"));
+    assert!(reader.collected().names().contains("tcp.data.sent"));
     drop(watched);
     // Histograms are the SDK's own memory.
     assert!(reader.collected().counters.is_empty());
@@ -138,7 +138,7 @@ fn a_second_registration_on_one_provider_doubles_samples_and_nothing_else() {
     pair.client.write_all(&[1; 10]).expect("room for the bytes");
     let _watched = monitor.group([]).watch(pair.client);
     let collected = reader.collected();
-    assert_eq!(collected.counter("tcp.sent{}"), 10.0);
+    assert_eq!(collected.counter("tcp.data.sent{}"), 10.0);
     assert_eq!(collected.level("tcp.connection.count{network.connection.state=established}"), 1.0);
     assert_eq!(collected.histograms["tcp.rtt{}"], 2);
 }
@@ -183,7 +183,7 @@ fn strange_attributes_are_only_attributes() {
     let cookie = tcpinfo::socket_cookie(&pair.client).expect("this kernel has cookies");
     let _alone = monitor.watch(pair.client, attributes);
     let plain = format!("huge={huge},tcp.socket.cookie={cookie},twice=2");
-    assert_eq!(reader.collected().counter(&format!("tcp.socket.sent{{{plain}}}")), 0.0);
+    assert_eq!(reader.collected().counter(&format!("tcp.socket.data.sent{{{plain}}}")), 0.0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn sent(group: &Group, bytes: usize) -> Watched<TcpStream> {
     watched
 }
 
-const SENT: &str = "tcp.sent{group=a}";
+const SENT: &str = "tcp.data.sent{group=a}";
 
 fn group(monitor: &Monitor) -> Group {
     monitor.group([KeyValue::new("group", "a")])
@@ -180,7 +180,7 @@ fn page(with_scopes: bool) -> String {
 fn prometheus_shows_the_monitors_as_labels_of_the_scope() {
     let page = Page::parse(&page(true)).expect("it keeps the rules");
     let mut found = BTreeMap::new();
-    for sample in page.samples("tcp_sent_bytes_total") {
+    for sample in page.samples("tcp_data_sent_bytes_total") {
         assert_eq!(sample.label("otel_scope_name"), "tcpinfo");
         assert_eq!(sample.label("otel_scope_tcp_monitor_name"), "scopes \"page\"");
         let number = sample.label("otel_scope_tcp_monitor_instance").to_owned();

@@ -148,9 +148,9 @@ fn exported(value: impl Fn(&str) -> f64) -> [f64; 5] {
     [
         value("tcp.connection.opened"),
         value("tcp.connection.closed"),
-        value("tcp.sent") - value("tcp.retransmitted"),
-        value("tcp.received"),
-        value("tcp.acked"),
+        value("tcp.data.sent") - value("tcp.data.retransmitted"),
+        value("tcp.data.received"),
+        value("tcp.data.acked"),
     ]
 }
 

@@ -114,6 +114,36 @@ fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
     write!(f, "{}{unit}", micros as f64 / f64::from(scale))
 }
 
+/// What a counter does besides growing: when it wraps, and what `tcp_disconnect()` leaves of it.
+#[cfg(feature = "otel")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CounterHabit {
+    /// 64 bits: starts again with the connection and never wraps. A fall proves a new connection.
+    Bytes,
+    /// Starts again with the connection, and wraps. It counts segments in proportion to the bytes,
+    /// so that these tell a wrap from a new connection.
+    Paced,
+    /// As `Paced`, but it may wrap several times between two sweeps: 4 GiB are seconds on a fast
+    /// link.
+    MarkedBytes,
+    /// Starts again with the connection, and wraps. Nothing is in proportion to it.
+    Event,
+    /// Outlives `tcp_disconnect()`, which forgets to clear it.
+    Clock,
+    /// A sum of 32 and 16 bits, of which the latter wraps alone and outlives `tcp_disconnect()`.
+    HalfWrapping,
+}
+
+/// Which part of a shared metric a field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FieldPart {
+    /// Value of the attribute that tells the parts apart.
+    pub value: &'static str,
+    /// Whether the field itself is the whole, and its part is what the other parts leave of it.
+    pub is_rest: bool,
+}
+
 /// A row of the table: everything known about one field.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -133,8 +163,8 @@ pub struct Field {
     pub kind: FieldKind,
     /// Its metric's name below `tcp.` and `tcp.socket.`, `None` where it has none of its own.
     pub stem: Option<&'static str>,
-    /// Where fields share one metric, which part this one is: the value of the telling attribute.
-    pub part: Option<&'static str>,
+    /// Which part of a metric that several fields share, `None` where it has one of its own.
+    pub part: Option<FieldPart>,
     /// First byte in the reply.
     pub offset: usize,
     /// Bytes of the integer that holds it; bit-fields share one.
@@ -145,6 +175,9 @@ pub struct Field {
     /// Its place among the rows of its kind.
     #[cfg(feature = "otel")]
     pub(crate) rank: usize,
+    /// What a counter does besides growing, `None` for other kinds.
+    #[cfg(feature = "otel")]
+    pub(crate) habit: Option<CounterHabit>,
     rule: Rule,
     get: fn(&TcpInfo) -> Option<FieldValue>,
 }
@@ -158,12 +191,6 @@ impl Field {
             1_000 => FieldValue::Duration(wire::millis(raw)),
             _ => FieldValue::Duration(wire::micros(raw)),
         }
-    }
-
-    /// Whether it is a time, which metrics report in seconds as floating point.
-    #[cfg(feature = "otel")]
-    pub(crate) fn is_time(&self) -> bool {
-        self.per_unit != 1
     }
 }
 
@@ -278,10 +305,17 @@ pub(crate) fn rows(kind: FieldKind) -> impl Iterator<Item = &'static Field> {
     FIELDS.iter().filter(move |field| field.kind == kind)
 }
 
-/// The place of a row among those of its kind.
-#[cfg(feature = "otel")]
-const fn rank(row: usize) -> usize {
-    ranked(KINDS[row], row)
+impl Row {
+    /// The row itself.
+    pub(crate) const fn field(self) -> &'static Field {
+        &FIELDS[self as usize]
+    }
+
+    /// Its place among the rows of its kind.
+    #[cfg(feature = "otel")]
+    pub(crate) const fn rank(self) -> usize {
+        ranked(KINDS[self as usize], self as usize)
+    }
 }
 
 #[cfg(feature = "otel")]
@@ -308,7 +342,10 @@ const fn ranked(kind: FieldKind, before: usize) -> usize {
 /// needs RTT_SAMPLE                                 6  what must be true beside the length
 /// filled ONCE_CONNECTED + GVISOR                   7  situations in which the kernel fills it
 /// nothing(zero)                                    8  raw values that report nothing
-/// "s" Distribution "rtt"                           9  unit, kind, stem, part of a shared metric
+/// "s" Distribution "rtt"                           9  unit, kind, stem of the metric's name
+///     Counter(Paced) "segment.sent"                   a counter with its `CounterHabit`
+///     ... "ecn.data.received" of "ce"                 part of a metric that fields share
+///     ... "busy.time" of "network" rest               the whole: what the other parts leave of it
 /// ```
 macro_rules! table {
     (@place $int:ident $offset:literal) => { Place::whole::<$int>($offset) };
@@ -317,8 +354,13 @@ macro_rules! table {
     };
     (@or $value:literal $($default:tt)+) => { $value };
     (@or $($default:tt)+) => { $($default)+ };
-    (@option) => { None };
-    (@option $value:literal) => { Some($value) };
+    (@stem) => { None };
+    (@stem $stem:literal) => { Some($stem) };
+    (@part) => { None };
+    (@part $value:literal) => { Some(FieldPart { value: $value, is_rest: false }) };
+    (@part $value:literal rest) => { Some(FieldPart { value: $value, is_rest: true }) };
+    (@habit) => { None };
+    (@habit $habit:ident) => { Some(CounterHabit::$habit) };
     ($(
         #[doc = $description:literal] $(#[doc = $more:literal])*
         $c_name:literal $name:ident: $type:ty
@@ -326,7 +368,8 @@ macro_rules! table {
         $(moved($new_int:ident at $new_offset:literal, $new_first:literal .. $new_end:literal))?,
         since $since:literal, $(proved by $proof:literal,)? $(needs $need:ident,)?
         filled $filled:ident $(+ $gvisor:ident)?, nothing($nothing:ident),
-        $ucum:literal $kind:ident $($stem:literal $(of $part:literal)?)?;
+        $ucum:literal $kind:ident $(($habit:ident))?
+        $($stem:literal $(of $part:literal $($rest:ident)?)?)?;
     )+) => {
         /// What the kernel reported of one TCP socket: `struct tcp_info`, decoded.
         ///
@@ -362,14 +405,16 @@ macro_rules! table {
                 unit: $ucum,
                 description: $description.trim_ascii(),
                 kind: FieldKind::$kind,
-                stem: table!(@option $($stem)?),
-                part: table!(@option $($($part)?)?),
+                stem: table!(@stem $($stem)?),
+                part: table!(@part $($($part $($rest)?)?)?),
                 offset: PLACE.offset,
                 size: PLACE.size,
                 #[cfg(feature = "otel")]
                 per_unit: wire::per_unit(stringify!($unit)),
                 #[cfg(feature = "otel")]
-                rank: rank(Row::$name as usize),
+                rank: Row::$name.rank(),
+                #[cfg(feature = "otel")]
+                habit: table!(@habit $($habit)?),
                 rule: row::$name::RULE,
                 get: |info| info.$name.content().map(FieldValue::from),
             }
@@ -379,10 +424,17 @@ macro_rules! table {
         #[cfg(feature = "otel")]
         const KINDS: &[FieldKind] = &[$(FieldKind::$kind),+];
 
-        /// The position of every row.
-        #[cfg(feature = "otel")]
-        #[allow(non_camel_case_types)]
-        enum Row { $($name),+ }
+        /// Every row by its name, at its position.
+        #[allow(non_camel_case_types, dead_code)]
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Row { $($name),+ }
+
+        // `Numbers::of` reads a row where it lies before Linux 7.0.
+        $($(const _: () = assert!(
+            matches!(FieldKind::$kind, FieldKind::Property)
+                && table!(@place $new_int $new_offset $new_first $new_end).size > 0,
+            concat!(stringify!($name), " is counted and has moved"),
+        );)?)+
 
         #[cfg(feature = "otel")]
         impl<const N: usize> Raw<N> {
@@ -392,7 +444,7 @@ macro_rules! table {
                 const BIG: bool = cfg!(target_endian = "big");
                 let mut raw = Self { present: 0, values: [0; N] };
                 $(if KIND == FieldKind::$kind as u8 {
-                    const RANK: usize = rank(Row::$name as usize);
+                    const RANK: usize = Row::$name.rank();
                     const PLACE: Place = table!(@place $int $offset $($first $end)?);
                     let value = PLACE.load::<BIG>(reply.bytes);
                     let present = reply.evidence.shows::<false>(&row::$name::RULE)
@@ -478,12 +530,12 @@ table! {
     /// Shift applied to the windows the peer advertises. Absent without window scaling.
     "tcpi_snd_wscale" snd_wscale: Option<u8> = number(u8 at 6, 0..4),
         since "2.4", needs WINDOW_SCALE,
-        filled ONCE_CONNECTED, nothing(never), "{doubling}" Gauge "send_window.scale";
+        filled ONCE_CONNECTED, nothing(never), "{doubling}" Gauge "send_window_scale";
 
     /// Shift applied to the windows we advertise. Absent without window scaling.
     "tcpi_rcv_wscale" rcv_wscale: Option<u8> = number(u8 at 6, 4..8),
         since "2.4", needs WINDOW_SCALE,
-        filled ONCE_CONNECTED, nothing(never), "{doubling}" Gauge "receive_window.scale";
+        filled ONCE_CONNECTED, nothing(never), "{doubling}" Gauge "receive_window_scale";
 
     /// Whether the last delivery rate sample was limited by the application, not the network.
     /// Set from the socket's creation until a sample says otherwise.
@@ -517,7 +569,7 @@ table! {
 
     /// Segments sent and not yet cumulatively acknowledged. SYN and FIN count.
     "tcpi_unacked" unacked: Option<u32> = number(u32 at 24),
-        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.unacked";
+        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segment.unacked";
 
     /// Connections waiting to be accepted. LISTEN sockets only; may exceed the backlog by one.
     "tcpi_unacked" accept_queue: Option<u32> = number(u32 at 24),
@@ -526,7 +578,7 @@ table! {
 
     /// Segments the peer acknowledged selectively, or duplicate ACKs without SACK.
     "tcpi_sacked" sacked: Option<u32> = number(u32 at 28),
-        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.sacked";
+        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segment.sacked";
 
     /// Limit of connections waiting to be accepted. LISTEN sockets only.
     "tcpi_sacked" backlog: Option<u32> = number(u32 at 28),
@@ -535,13 +587,13 @@ table! {
 
     /// Segments presumed lost right now.
     "tcpi_lost" lost: Option<u32> = number(u32 at 32),
-        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.lost";
+        since "2.4", filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segment.lost";
 
     /// Retransmitted segments still outstanding. Not a total.
     /// The total is `total_retrans`.
     "tcpi_retrans" retrans: Option<u32> = number(u32 at 36),
         since "2.4",
-        filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segments.retransmitting";
+        filled UNLESS_LISTEN, nothing(never), "{segment}" UpDown "segment.retransmitting";
 
     /// Segments between the oldest unacknowledged and the newest selectively acknowledged one.
     /// Gone in Linux 4.15 with forward acknowledgement (713bafea9292, 737ff314563c): the kernel
@@ -571,7 +623,7 @@ table! {
 
     /// Current cap on the receive window we advertise.
     "tcpi_rcv_ssthresh" rcv_ssthresh: Option<u32> = number(u32 at 64),
-        since "2.4", filled ONCE_CONNECTED, nothing(never), "By" Gauge "receive_window.cap";
+        since "2.4", filled ONCE_CONNECTED, nothing(never), "By" Gauge "receive_window_cap";
 
     /// Smoothed round-trip time, RFC 6298. Absent without a sample.
     /// Counted in kernel ticks before Linux 3.15.
@@ -612,7 +664,7 @@ table! {
     /// Segments retransmitted since the connection began, SYNs included.
     "tcpi_total_retrans" total_retrans: Option<u32> = number(u32 at 100),
         since "2.6.11",
-        filled UNLESS_LISTEN, nothing(never), "{segment}" Counter "segments.retransmitted";
+        filled UNLESS_LISTEN, nothing(never), "{segment}" Counter(Event) "segment.retransmitted";
 
     /// Rate at which the kernel paces what it sends. Absent while unlimited.
     /// Saturates at 4.29 GB/s before Linux 4.20.
@@ -626,26 +678,27 @@ table! {
     /// Bytes the peer acknowledged cumulatively. A client's SYN and our FIN count 1 each.
     /// `tcpEStatsAppHCThruOctetsAcked` of RFC 4898.
     "tcpi_bytes_acked" bytes_acked: Option<u64> = number(u64 at 120),
-        since "4.1", filled ONCE_TRIED, nothing(never), "By" Counter "acked";
+        since "4.1", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.acked";
 
     /// Bytes received in order. The peer's FIN counts 1.
     /// `tcpEStatsAppHCThruOctetsReceived` of RFC 4898.
     "tcpi_bytes_received" bytes_received: Option<u64> = number(u64 at 128),
-        since "4.1", filled ONCE_TRIED, nothing(never), "By" Counter "received";
+        since "4.1", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.received";
 
     /// Segments sent, pure ACKs and retransmits included. A server's SYN-ACK does not count.
     /// `tcpEStatsPerfSegsOut` of RFC 4898.
     "tcpi_segs_out" segs_out: Option<u32> = number(u32 at 136),
-        since "4.2", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.sent";
+        since "4.2", filled ONCE_TRIED, nothing(never), "{segment}" Counter(Paced) "segment.sent";
 
     /// Segments received, pure ACKs and SYNs included.
     /// `tcpEStatsPerfSegsIn` of RFC 4898.
     "tcpi_segs_in" segs_in: Option<u32> = number(u32 at 140),
-        since "4.2", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.received";
+        since "4.2", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Paced) "segment.received";
 
     /// Bytes in the send queue that were not sent yet.
     "tcpi_notsent_bytes" notsent_bytes: Option<u32> = number(u32 at 144),
-        since "4.6", filled WHILE_SENDING, nothing(never), "By" UpDown "unsent";
+        since "4.6", filled WHILE_SENDING, nothing(never), "By" UpDown "data.unsent";
 
     /// Least round-trip time of the last minutes. Absent without a sample.
     /// The window is `net.ipv4.tcp_min_rtt_wlen`, 300 s by default, so it can rise.
@@ -655,11 +708,12 @@ table! {
     /// Segments received that carried data.
     "tcpi_data_segs_in" data_segs_in: Option<u32> = number(u32 at 152),
         since "4.6",
-        filled ONCE_TRIED, nothing(never), "{segment}" Counter "data_segments.received";
+        filled ONCE_TRIED, nothing(never), "{segment}" Counter(Paced) "data_segment.received";
 
     /// Segments sent that carried data, retransmits included.
     "tcpi_data_segs_out" data_segs_out: Option<u32> = number(u32 at 156),
-        since "4.6", filled ONCE_TRIED, nothing(never), "{segment}" Counter "data_segments.sent";
+        since "4.6", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Paced) "data_segment.sent";
 
     /// Rate at which data was last delivered. Absent without a sample.
     /// Where `delivery_rate_app_limited` is set it is the highest rate seen, else the latest.
@@ -670,51 +724,56 @@ table! {
     /// After a reset that cut data off the kernel lets this and its parts run until the socket is
     /// closed; the metrics do not.
     "tcpi_busy_time" busy_time: Option<Duration> = micros(u64 at 168),
-        since "4.10", filled ONCE_TRIED, nothing(never), "s" Counter "busy.time" of "network";
+        since "4.10", filled ONCE_TRIED, nothing(never),
+        "s" Counter(Clock) "busy.time" of "network" rest;
 
     /// Part of the busy time stalled by the peer's receive window.
     "tcpi_rwnd_limited" rwnd_limited: Option<Duration> = micros(u64 at 176),
         since "4.10",
-        filled ONCE_TRIED, nothing(never), "s" Counter "busy.time" of "receive_window";
+        filled ONCE_TRIED, nothing(never), "s" Counter(Clock) "busy.time" of "receive_window";
 
     /// Part of the busy time stalled by the local send buffer.
     "tcpi_sndbuf_limited" sndbuf_limited: Option<Duration> = micros(u64 at 184),
-        since "4.10", filled ONCE_TRIED, nothing(never), "s" Counter "busy.time" of "send_buffer";
+        since "4.10", filled ONCE_TRIED, nothing(never),
+        "s" Counter(Clock) "busy.time" of "send_buffer";
 
     /// Segments delivered to the peer, retransmits included. The SYN counts 1.
     "tcpi_delivered" delivered: Option<u32> = number(u32 at 192),
-        since "4.18", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.delivered";
+        since "4.18", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Paced) "segment.delivered";
 
     /// Delivered segments whose acknowledgement reported a congestion mark.
     /// Classic ECN repeats a mark until the sender has answered it: several segments for one mark.
     "tcpi_delivered_ce" delivered_ce: Option<u32> = number(u32 at 196),
         since "4.18",
-        filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.delivered_ce";
+        filled ONCE_TRIED, nothing(never), "{segment}" Counter(Event) "ecn.segment.delivered";
 
     /// Payload bytes sent, retransmits included.
     /// `tcpEStatsPerfHCDataOctetsOut` of RFC 4898.
     "tcpi_bytes_sent" bytes_sent: Option<u64> = number(u64 at 200),
-        since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter "sent";
+        since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.sent";
 
     /// Payload bytes retransmitted.
     /// `tcpEStatsPerfOctetsRetrans` of RFC 4898.
     "tcpi_bytes_retrans" bytes_retrans: Option<u64> = number(u64 at 208),
-        since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter "retransmitted";
+        since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.retransmitted";
 
     /// Duplicate arrivals the peer reported: needless retransmits, or copies made by the path.
     /// DSACK blocks, RFC 2883; `tcpEStatsStackDSACKDups` of RFC 4898.
     "tcpi_dsack_dups" dsack_dups: Option<u32> = number(u32 at 216),
-        since "4.19", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.spurious";
+        since "4.19", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Event) "segment.spurious";
 
     /// Reordering events the sender saw.
     /// gVisor reports 0 or 1.
     "tcpi_reord_seen" reord_seen: Option<u32> = number(u32 at 220),
         since "4.19",
-        filled ONCE_TRIED + GVISOR, nothing(never), "{event}" Counter "reorderings";
+        filled ONCE_TRIED + GVISOR, nothing(never), "{event}" Counter(Event) "reorderings";
 
     /// Segments received out of order.
     "tcpi_rcv_ooopack" rcv_ooopack: Option<u32> = number(u32 at 224),
-        since "5.4", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.out_of_order";
+        since "5.4", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Event) "segment.out_of_order";
 
     /// Receive window the peer advertised. Zero stalls the sender.
     "tcpi_snd_wnd" snd_wnd: Option<u32> = number(u32 at 228),
@@ -727,52 +786,59 @@ table! {
 
     /// Attempts to find another path by a new flow label or hash, after timeouts or by PLB.
     "tcpi_rehash" rehash: Option<u32> = number(u32 at 236),
-        since "6.2", filled ONCE_TRIED, nothing(never), "{event}" Counter "rehashes";
+        since "6.2", filled ONCE_TRIED, nothing(never), "{event}" Counter(HalfWrapping) "rehashes";
 
     /// Retransmission timeouts since the connection began, those of SYNs included.
     /// Wraps at 65,536. Also in stable 6.6.57.
     "tcpi_total_rto" total_rto: Option<u16> = number(u16 at 240),
         since "6.7",
-        filled ONCE_TRIED, nothing(never), "{timeout}" Counter "timeouts";
+        filled ONCE_TRIED, nothing(never), "{timeout}" Counter(Event) "timeouts";
 
     /// Times the connection went into recovery by timeout, the running one included.
     /// Wraps at 65,536. Also in stable 6.6.57.
     "tcpi_total_rto_recoveries" total_rto_recoveries: Option<u16> = number(u16 at 242),
         since "6.7",
-        filled ONCE_TRIED, nothing(never), "{recovery}" Counter "timeout_recoveries";
+        filled ONCE_TRIED, nothing(never), "{recovery}" Counter(Event) "timeout_recoveries";
 
     /// Time spent in recovery by timeout, the running one included.
     /// Also in stable 6.6.57.
     "tcpi_total_rto_time" total_rto_time: Option<Duration> = millis(u32 at 244),
-        since "6.7", filled ONCE_TRIED, nothing(never), "s" Counter "timeout_recovery.time";
+        since "6.7", filled ONCE_TRIED, nothing(never), "s" Counter(Event) "timeout_recovery.time";
 
     /// Segments received with a congestion mark, pure ACKs included.
     "tcpi_received_ce" received_ce: Option<u32> = number(u32 at 248),
-        since "6.18", filled ONCE_TRIED, nothing(never), "{segment}" Counter "segments.received_ce";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "{segment}" Counter(Event) "ecn.segment.received";
 
     /// Payload bytes of ours that arrived marked ECT(1), as the peer reports by AccECN.
     "tcpi_delivered_e1_bytes" delivered_e1_bytes: Option<u32> = number(u32 at 252),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "delivered.ect1";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.delivered" of "ect1";
 
     /// Payload bytes of ours that arrived marked ECT(0), as the peer reports by AccECN.
     "tcpi_delivered_e0_bytes" delivered_e0_bytes: Option<u32> = number(u32 at 256),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "delivered.ect0";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.delivered" of "ect0";
 
     /// Payload bytes of ours that arrived with a congestion mark, as the peer reports by AccECN.
     "tcpi_delivered_ce_bytes" delivered_ce_bytes: Option<u32> = number(u32 at 260),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "delivered.ce";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.delivered" of "ce";
 
     /// Payload bytes received marked ECT(1).
     "tcpi_received_e1_bytes" received_e1_bytes: Option<u32> = number(u32 at 264),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "received.ect1";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.received" of "ect1";
 
     /// Payload bytes received marked ECT(0). Counts with classic ECN too.
     "tcpi_received_e0_bytes" received_e0_bytes: Option<u32> = number(u32 at 268),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "received.ect0";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.received" of "ect0";
 
     /// Payload bytes received with a congestion mark. Counts with classic ECN too.
     "tcpi_received_ce_bytes" received_ce_bytes: Option<u32> = number(u32 at 272),
-        since "6.18", filled ONCE_TRIED, nothing(never), "By" Counter "received.ce";
+        since "6.18", filled ONCE_TRIED, nothing(never),
+        "By" Counter(MarkedBytes) "ecn.data.received" of "ce";
 
     /// ECN as negotiated.
     "tcpi_ecn_mode" ecn_mode: Option<EcnMode> = code(u32 at 276, 0..2),

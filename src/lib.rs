@@ -79,6 +79,9 @@ mod congestion;
 pub mod diag;
 mod info;
 mod kernel;
+// Without the monitor nothing reports what a metric is made of.
+#[cfg_attr(not(feature = "otel"), allow(dead_code))]
+mod metric;
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 mod monitor;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
@@ -94,8 +97,9 @@ mod stream;
 mod wire;
 
 pub use congestion::{Bbr, BbrExtension, Congestion, CongestionInfo, Dctcp, Vegas};
-pub use info::{DecodeError, FIELDS, Field, FieldKind, FieldValue, TcpInfo};
+pub use info::{DecodeError, FIELDS, Field, FieldKind, FieldPart, FieldValue, TcpInfo};
 pub use kernel::{Kernel, KernelVersion};
+pub use metric::{ATTRIBUTES, AttributeKind, InstrumentKind, Metric, MetricAttribute, metrics};
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 pub use monitor::{
     Attributes, ConnectionSample, Group, GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot,

@@ -61,10 +61,11 @@ use self::slots::lock;
 /// Half a kilobyte for each socket of the most that were ever watched at once. Beside that it is
 /// bounded, whatever the program does: up to 1,024 open connections that were given back, and the
 /// cookies of the last 4,096 that ended, for groups and again for sockets reported one by one; the
-/// totals of [`max_groups`](MonitorBuilder::with_max_groups), and of up to 4,096 that made room and that
-/// some provider has still to miss; for each provider the totals of the sockets it was shown last,
-/// [`max_sockets`](MonitorBuilder::with_max_sockets), and [`samples`](MonitorBuilder::with_samples) of each
-/// group; and 1,024 errors that wait for [`on_error`](MonitorBuilder::on_error).
+/// totals of [`max_groups`](MonitorBuilder::with_max_groups), and of up to 4,096 that made room and
+/// that some provider has still to miss; for each provider the totals of the sockets it was shown
+/// last, [`max_sockets`](MonitorBuilder::with_max_sockets), and
+/// [`samples`](MonitorBuilder::with_samples) of each group; and 1,024 errors that wait for
+/// [`on_error`](MonitorBuilder::on_error).
 ///
 /// # Examples
 ///
@@ -103,15 +104,15 @@ impl Monitor {
     /// The group with these attributes: equal attributes, in any order, are the same group.
     ///
     /// Groups are few: a listener, an upstream, a service. Beyond
-    /// [`max_groups`](MonitorBuilder::with_max_groups) a group that nobody has used
-    /// [for long](MonitorBuilder::with_group_retention) makes room, or else the sockets are reported under
-    /// `otel.metric.overflow=true`.
+    /// [`max_groups`](MonitorBuilder::with_max_groups) a group that nobody has used [for
+    /// long](MonitorBuilder::with_group_retention) makes room, or else the sockets are reported
+    /// under `otel.metric.overflow=true`.
     ///
     /// The SDK never forgets a histogram series: a cumulative exporter shows those of every group
     /// there ever was. They share 1.25 MiB of a push, some 400 groups of two attributes; the
     /// samples of later groups are under `otel.metric.overflow=true`: see
-    /// [`max_groups`](MonitorBuilder::with_max_groups). An attribute that cannot be exported is changed,
-    /// and told to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
+    /// [`max_groups`](MonitorBuilder::with_max_groups). An attribute that cannot be exported is
+    /// changed, and told to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
         let place = self.shared.place(MetricFamily::Group, &attributes, self.shared.config.groups);
@@ -131,9 +132,9 @@ impl Monitor {
     /// matter here: a socket that is watched in a group as well is in `tcp.*` and in
     /// `tcp.socket.*`, in full in both, and read for each.
     ///
-    /// Beyond [`max_sockets`](MonitorBuilder::with_max_sockets) its counters and up-downs are summed under
-    /// `otel.metric.overflow=true`. What is no TCP socket is reported once as an error and then
-    /// left alone; the returned value works as the socket in any case.
+    /// Beyond [`max_sockets`](MonitorBuilder::with_max_sockets) its counters and up-downs are
+    /// summed under `otel.metric.overflow=true`. What is no TCP socket is reported once as an error
+    /// and then left alone; the returned value works as the socket in any case.
     pub fn watch<S: AsFd>(
         &self,
         socket: S,
@@ -262,11 +263,11 @@ impl Group {
 
     /// Shows the `count` worst connections of the group one by one, as `tcp.socket.*`.
     ///
-    /// They are chosen anew by every sweep and carry the group's attributes and their [`SocketIdentity`],
-    /// at least the cookie. For each provider their counters start at zero when they are chosen,
-    /// after a collection in which they were not; in snapshots they are those of the connection
-    /// since it was first watched. A `count` of 0 ends it; no more than the monitor's cap of
-    /// sockets are shown. A group that shows its worst keeps its place.
+    /// They are chosen anew by every sweep and carry the group's attributes and their
+    /// [`SocketIdentity`], at least the cookie. For each provider their counters start at zero when
+    /// they are chosen, after a collection in which they were not; in snapshots they are those of
+    /// the connection since it was first watched. A `count` of 0 ends it; no more than the
+    /// monitor's cap of sockets are shown. A group that shows its worst keeps its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {
         *lock(&self.membership.set().worst) = (count > 0).then_some((worst, count));
     }

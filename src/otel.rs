@@ -1,4 +1,4 @@
-//! The instruments: the only file that knows metric names. One sweep per collection feeds them all.
+//! The instruments: made from the list of metrics, and fed by one sweep per collection.
 
 mod histograms;
 mod scope;
@@ -16,11 +16,9 @@ use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
 use self::histograms::Histograms;
 use self::scope::{Silence, scope};
-use crate::info::{FIELDS, Field, FieldKind, FieldValue};
+use crate::info::FieldValue;
+use crate::metric::{InstrumentKind, Metric, Report, chosen_metrics, key};
 use crate::monitor::{Monitor, Shared, Snapshot};
-
-const GROUPS: &str = "tcp";
-const SOCKETS: &str = "tcp.socket";
 
 impl Monitor {
     /// Creates the instruments on a provider: `tcp.*` for groups, `tcp.socket.*` for sockets
@@ -49,100 +47,50 @@ impl Monitor {
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
         let (config, silence) = (&self.shared.config, Silence::default());
         let meter = provider.meter_with_scope(scope(&config.life, &config.name, &silence));
-        let choose = &self.shared.config.fields;
-        let metrics = metrics(choose);
+        let (recorded, observed): (Vec<_>, Vec<_>) = chosen_metrics(&config.fields)
+            .into_iter()
+            .partition(|metric| metric.instrument == InstrumentKind::Histogram);
         let registration = Arc::new(Registration {
             shared: Arc::downgrade(&self.shared),
             number: self.shared.registrations.add(),
-            last: metrics.len() - 1,
+            last: observed.len() - 1,
             cycles: Mutex::new(HashMap::new()),
-            histograms: Histograms::new(&meter, choose, self.shared.config.groups),
+            histograms: Histograms::new(&meter, recorded, config.groups),
             errors: Mutex::new(BTreeMap::new()),
             silence,
         });
-        for (index, metric) in metrics.into_iter().enumerate() {
-            metric.create(&meter, index, &registration);
+        for (index, metric) in observed.into_iter().enumerate() {
+            create(metric, &meter, index, &registration);
         }
         self.shared.failures.tell();
     }
 }
 
-/// What a metric reports of a snapshot.
-#[derive(Clone, Copy)]
-enum Report {
-    /// A field of every group.
-    Group(&'static Field),
-    /// The parts of a shared metric, of every group.
-    GroupParts,
-    /// Connections by state.
-    States,
-    Opened,
-    Closed,
-    /// A field of every socket reported by itself.
-    Socket(&'static Field),
-    SocketParts,
-    Watched,
-    ReadErrors,
-    Folded,
-}
-
-/// One observable instrument.
-struct Metric {
-    name: String,
-    description: &'static str,
-    unit: &'static str,
-    kind: FieldKind,
-    is_time: bool,
-    report: Report,
-}
-
-impl Metric {
-    fn of_field(family: &str, field: &'static Field, stem: &str, report: Report) -> Self {
-        Self {
-            name: format!("{family}.{stem}"),
-            description: field.description,
-            unit: field.unit,
-            kind: field.kind,
-            is_time: field.is_time(),
-            report,
-        }
+/// Creates an observable instrument, with a callback that observes its report.
+fn create(metric: Metric, meter: &Meter, index: usize, registration: &Arc<Registration>) {
+    let is_time = metric.is_time();
+    let Metric { name, instrument, unit, description, report, .. } = metric;
+    let registration = Arc::clone(registration);
+    macro_rules! build {
+        ($builder:ident, $number:expr) => {{
+            let callback = move |observer: &dyn AsyncInstrument<_>| {
+                registration.observe(index, report, |value, attributes| {
+                    observer.observe($number(value), attributes);
+                });
+            };
+            let builder = meter.$builder(name).with_description(description);
+            builder.with_unit(unit).with_callback(callback).build();
+        }};
     }
-
-    fn own(
-        name: &str,
-        description: &'static str,
-        unit: &'static str,
-        kind: FieldKind,
-        report: Report,
-    ) -> Self {
-        Self { name: format!("{GROUPS}.{name}"), description, unit, kind, is_time: false, report }
-    }
-
-    /// Creates the instrument with a callback that observes its report.
-    fn create(self, meter: &Meter, index: usize, registration: &Arc<Registration>) {
-        let Self { name, description, unit, kind, is_time, report } = self;
-        let registration = Arc::clone(registration);
-        macro_rules! build {
-            ($builder:ident, $number:expr) => {{
-                let callback = move |observer: &dyn AsyncInstrument<_>| {
-                    registration.observe(index, report, |value, attributes| {
-                        observer.observe($number(value), attributes);
-                    });
-                };
-                let builder = meter.$builder(name).with_description(description);
-                builder.with_unit(unit).with_callback(callback).build();
-            }};
+    let seconds = |value: FieldValue| value.as_f64().unwrap_or(f64::NAN);
+    match (instrument, is_time) {
+        (InstrumentKind::Counter, true) => build!(f64_observable_counter, seconds),
+        (InstrumentKind::Counter, false) => build!(u64_observable_counter, integer),
+        (InstrumentKind::UpDownCounter, _) => {
+            build!(i64_observable_up_down_counter, |value| integer(value) as i64)
         }
-        let seconds = |value: FieldValue| value.as_f64().unwrap_or(f64::NAN);
-        match (kind, is_time) {
-            (FieldKind::Counter, true) => build!(f64_observable_counter, seconds),
-            (FieldKind::Counter, false) => build!(u64_observable_counter, integer),
-            (FieldKind::UpDown, _) => {
-                build!(i64_observable_up_down_counter, |value| integer(value) as i64)
-            }
-            (_, true) => build!(f64_observable_gauge, seconds),
-            (_, false) => build!(u64_observable_gauge, integer),
-        }
+        (_, true) => build!(f64_observable_gauge, seconds),
+        (_, false) => build!(u64_observable_gauge, integer),
     }
 }
 
@@ -152,83 +100,6 @@ fn integer(value: FieldValue) -> u64 {
         FieldValue::Integer(integer) => integer,
         other => unreachable!("{other} is not reported as an integer"),
     }
-}
-
-/// Every observable metric, in the order in which the SDK will call back.
-fn metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
-    let mut metrics = Vec::new();
-    let state = FIELDS.iter().find(|field| field.name == "state").filter(|field| choose(field));
-    metrics.extend(state.map(|_| {
-        let text = "Connections by state, listeners included.";
-        Metric::own("connection.count", text, "{connection}", FieldKind::UpDown, Report::States)
-    }));
-    let connections =
-        |name, text, report| Metric::own(name, text, "{connection}", FieldKind::Counter, report);
-    metrics.push(connections("connection.opened", "Connections seen.", Report::Opened));
-    let closed = "Connections seen that have ended.";
-    metrics.push(connections("connection.closed", closed, Report::Closed));
-    let summed = |field: &&Field| matches!(field.kind, FieldKind::Counter | FieldKind::UpDown);
-    for (field, stem, whole) in exported(choose).filter(|(field, _, _)| summed(field)) {
-        let report = if whole { Report::GroupParts } else { Report::Group(field) };
-        metrics.push(Metric::of_field(GROUPS, field, stem, report));
-    }
-    for (field, stem, whole) in exported(choose) {
-        let report = if whole { Report::SocketParts } else { Report::Socket(field) };
-        metrics.push(Metric::of_field(SOCKETS, field, stem, report));
-    }
-    let watched = "Sockets watched.";
-    metrics.push(Metric::own(
-        "monitor.watched",
-        watched,
-        "{socket}",
-        FieldKind::UpDown,
-        Report::Watched,
-    ));
-    let errors = "Failed reads of watched sockets.";
-    metrics.push(Metric::own(
-        "monitor.read.errors",
-        errors,
-        "{error}",
-        FieldKind::Counter,
-        Report::ReadErrors,
-    ));
-    let folded = "Sockets folded into an overflow set by a cap.";
-    metrics.push(Metric::own(
-        "monitor.folded",
-        folded,
-        "{socket}",
-        FieldKind::Counter,
-        Report::Folded,
-    ));
-    metrics
-}
-
-/// Rows with a metric of their own, and once for a shared metric the row that is the whole.
-fn exported(
-    choose: &dyn Fn(&Field) -> bool,
-) -> impl Iterator<Item = (&'static Field, &'static str, bool)> {
-    let mut whole = None;
-    FIELDS.iter().filter(move |field| choose(field)).filter_map(move |field| {
-        let stem = field.stem?;
-        let shared = field.part.is_some();
-        if shared && whole.replace(stem) == Some(stem) {
-            return None;
-        }
-        Some((field, stem, shared))
-    })
-}
-
-/// The parts of the shared metric: the first row is the whole, and its own part is what the others
-/// leave of it.
-fn parts(get: impl Fn(&Field) -> Option<FieldValue>, mut emit: impl FnMut(usize, FieldValue)) {
-    let mut fields = FIELDS.iter().filter(|field| field.part.is_some()).map(&get);
-    let Some(Some(FieldValue::Duration(mut rest))) = fields.next() else { return };
-    for (rank, part) in fields.enumerate() {
-        let Some(FieldValue::Duration(part)) = part else { continue };
-        rest = rest.saturating_sub(part);
-        emit(rank + 1, FieldValue::Duration(part));
-    }
-    emit(0, FieldValue::Duration(rest));
 }
 
 /// One call of [`Monitor::instrument`]. The provider's callbacks own it.
@@ -322,13 +193,11 @@ impl Registration {
                     }
                 }
             }
-            Report::GroupParts => {
+            Report::GroupParts(parts) => {
                 for group in groups {
-                    parts(
+                    parts.each(
                         |field| group.get(field),
-                        |rank, value| {
-                            emit(value, group.labels.part(rank));
-                        },
+                        |part, value| emit(value, group.labels.part(part)),
                     );
                 }
             }
@@ -356,13 +225,11 @@ impl Registration {
                     }
                 }
             }
-            Report::SocketParts => {
+            Report::SocketParts(parts) => {
                 for socket in sockets {
-                    parts(
+                    parts.each(
                         |field| socket.get(field),
-                        |rank, value| {
-                            emit(value, socket.labels.part(rank));
-                        },
+                        |part, value| emit(value, socket.labels.part(part)),
                     );
                 }
             }
@@ -371,11 +238,16 @@ impl Registration {
             Report::ReadErrors => {
                 let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
                 for (kind, count) in &snapshot.monitor.read_errors {
-                    let attributes =
-                        errors.entry(kind).or_insert_with(|| [KeyValue::new("error.type", *kind)]);
+                    let attributes = errors
+                        .entry(kind)
+                        .or_insert_with(|| [KeyValue::new(key::ERROR_TYPE, *kind)]);
                     emit(FieldValue::Integer(*count), attributes);
                 }
             }
+            Report::Samples(_)
+            | Report::QueueingDelay
+            | Report::Duration
+            | Report::SweepDuration => unreachable!("histograms are recorded, not observed"),
         }
     }
 }

@@ -132,7 +132,7 @@ fn the_demo_runs_as_it_is_composed() {
 
     // What it records needs two scrapes with something between.
     for (record, services) in [
-        ("job:tcp_retransmitted_bytes:ratio_rate5m", &["api", "downloads", "uploads"][..]),
+        ("job:tcp_data_retransmitted_bytes:ratio_rate5m", &["api", "downloads", "uploads"][..]),
         ("job:tcp_rtt_seconds:p99_5m", &["api", "downloads", "uploads"]),
         ("job:tcp_queueing_delay_seconds:p99_5m", &["api", "downloads", "uploads"]),
         ("job:tcp_receive_window_limited:ratio_rate5m", &["downloads"]),
@@ -171,7 +171,7 @@ fn the_demo_runs_as_it_is_composed() {
     }
     eventually("points in the Collector's output", || {
         let log = collector.server.log();
-        ["tcp.sent{service=api}", "tcp.rtt{service=downloads}"]
+        ["tcp.data.sent{service=api}", "tcp.rtt{service=downloads}"]
             .iter()
             .all(|point| log.contains(point))
             .then_some(())

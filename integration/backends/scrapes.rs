@@ -100,7 +100,7 @@ fn prometheus_stores_the_page_with_types_and_help() {
         }
     }
     assert_eq!(stored, BTreeMap::new());
-    for name in ["tcp_sent_bytes_total", "tcp_connection_count", "tcp_socket_rtt_seconds"] {
+    for name in ["tcp_data_sent_bytes_total", "tcp_connection_count", "tcp_socket_rtt_seconds"] {
         assert!(compared.contains(name), "{compared:?}");
     }
 }
@@ -143,12 +143,12 @@ fn rates_and_quantiles_are_what_the_endpoints_know() {
         let risen = format!("max_over_time({window}) - min_over_time({window})");
         scalar(prometheus.address, &risen)
     };
-    let sent = (ROUNDS * ANSWERED) as f64 + risen("tcp_retransmitted_bytes_total");
+    let sent = (ROUNDS * ANSWERED) as f64 + risen("tcp_data_retransmitted_bytes_total");
     // All of it within the window, and a little more than it: `rate` and `increase` stretch what
     // they saw to the window's ends, at most by 1.1 times what lies between two samples.
     for (name, rise) in [
-        ("tcp_sent_bytes_total", sent),
-        ("tcp_received_bytes_total", (ROUNDS * (ASKED + 1)) as f64),
+        ("tcp_data_sent_bytes_total", sent),
+        ("tcp_data_received_bytes_total", (ROUNDS * (ASKED + 1)) as f64),
         ("tcp_connection_opened_total", ROUNDS as f64),
         ("tcp_connection_closed_total", ROUNDS as f64),
         ("tcp_connection_duration_seconds_count", ROUNDS as f64),
@@ -217,9 +217,9 @@ fn no_series_is_left_behind_when_connections_close() {
             })
             .collect();
         eventually("every socket's series", || {
-            count("tcp_socket_sent_bytes_total").filter(|count| *count == SOCKETS as f64)
+            count("tcp_socket_data_sent_bytes_total").filter(|count| *count == SOCKETS as f64)
         });
-        for series in query(prometheus.address, "tcp_socket_sent_bytes_total") {
+        for series in query(prometheus.address, "tcp_socket_data_sent_bytes_total") {
             // The same numbers again are other sockets, and other series.
             assert!(cookies.insert(series["metric"]["tcp_socket_cookie"].to_string()), "{series}");
         }
@@ -285,7 +285,8 @@ fn a_minute_of_scrapes_under_churn_has_no_error() {
         seen("tcp_connection_opened_total").filter(|jobs| *jobs == JOBS as f64)
     });
     assert_eq!(seen("tcp_connection_closed_total"), Some(JOBS as f64));
-    let sent = format!("(tcp_sent_bytes_total - tcp_retransmitted_bytes_total) / {ANSWERED}");
+    let sent =
+        format!("(tcp_data_sent_bytes_total - tcp_data_retransmitted_bytes_total) / {ANSWERED}");
     assert_eq!(seen(&sent), Some(JOBS as f64));
 
     let window = format!("{:.0}s", scalar(prometheus.address, "vector(time())") - begin);

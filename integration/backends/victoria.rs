@@ -181,7 +181,7 @@ fn every_point_is_found_in_victoria_metrics() {
         }
         assert_eq!(found.len(), wanted.len());
         if temporality == Temporality::Cumulative {
-            let sent = "tcp_sent_bytes_total{group='a'} - tcp_retransmitted_bytes_total";
+            let sent = "tcp_data_sent_bytes_total{group='a'} - tcp_data_retransmitted_bytes_total";
             assert_eq!(scalar(address, sent), 3.0 * ANSWERED as f64);
         } else {
             // Dropped, and it says so; the pushes were accepted.

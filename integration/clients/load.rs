@@ -73,7 +73,7 @@ async fn are_counted_once_each(requests: u64) {
     let exported = reader.collected();
     assert_eq!(exported.counter("tcp.connection.opened{}"), CONNECTIONS as f64);
     assert_eq!(exported.counter("tcp.connection.closed{}"), CONNECTIONS as f64);
-    assert_eq!(exported.counter("tcp.received{}"), received as f64);
+    assert_eq!(exported.counter("tcp.data.received{}"), received as f64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

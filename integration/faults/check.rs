@@ -69,23 +69,23 @@ pub(crate) fn up_to(count: u64) -> Range {
 /// What every transfer moves: compared with other witnesses below.
 const TRAFFIC: Both<&[&str]> = [
     &[
-        "acked",
+        "data.acked",
         "busy.time{network}",
         "connection.opened",
-        "data_segments.sent",
-        "segments.delivered",
-        "segments.received",
-        "segments.sent",
-        "sent",
+        "data_segment.sent",
+        "segment.delivered",
+        "segment.received",
+        "segment.sent",
+        "data.sent",
     ],
     &[
         "connection.opened",
-        "data_segments.received",
-        "received",
+        "data_segment.received",
+        "data.received",
         // The SYN-ACK.
-        "segments.delivered",
-        "segments.received",
-        "segments.sent",
+        "segment.delivered",
+        "segment.received",
+        "segment.sent",
     ],
 ];
 
@@ -204,22 +204,22 @@ impl Scene {
         let [there, back] = tallies;
         let all = [
             // The SYN counts 1.
-            (0, "acked", there.fresh.all + 1),
-            (0, "data_segments.sent", there.data),
-            (0, "retransmitted", there.again_bytes),
-            (0, "segments.received", back.handed),
-            (0, "segments.retransmitted", there.again),
-            (0, "segments.sent", there.packets),
-            (0, "sent", there.bytes),
-            (1, "data_segments.received", there.handed_data),
-            (1, "received", there.fresh.all),
-            (1, "received.ce", there.fresh.ce),
-            (1, "received.ect0", there.fresh.ect0),
-            (1, "segments.out_of_order", there.out_of_order),
-            (1, "segments.received", there.handed),
+            (0, "data.acked", there.fresh.all + 1),
+            (0, "data_segment.sent", there.data),
+            (0, "data.retransmitted", there.again_bytes),
+            (0, "segment.received", back.handed),
+            (0, "segment.retransmitted", there.again),
+            (0, "segment.sent", there.packets),
+            (0, "data.sent", there.bytes),
+            (1, "data_segment.received", there.handed_data),
+            (1, "data.received", there.fresh.all),
+            (1, "ecn.data.received{ce}", there.fresh.ce),
+            (1, "ecn.data.received{ect0}", there.fresh.ect0),
+            (1, "segment.out_of_order", there.out_of_order),
+            (1, "segment.received", there.handed),
             // The SYN-ACK was the listener's.
-            (1, "segments.sent", back.packets - 1),
-            (1, "segments.received_ce", there.ce),
+            (1, "segment.sent", back.packets - 1),
+            (1, "ecn.segment.received", there.ce),
         ];
         let mut findings = self.compare(exported, "the path", all);
         if [self.written, self.read] != [there.fresh.all; 2] {
@@ -232,15 +232,15 @@ impl Scene {
         let nstat = self.nstat();
         let all = [
             (0, "reorderings", &["TcpExtTCPTSReorder", "TcpExtTCPSACKReorder"][..]),
-            (0, "segments.delivered", &["TcpExtTCPDelivered"]),
-            (0, "segments.delivered_ce", &["TcpExtTCPDeliveredCE"]),
-            (0, "segments.received", &["TcpInSegs"]),
-            (0, "segments.retransmitted", &["TcpRetransSegs"]),
-            (0, "segments.sent", &["TcpOutSegs", "TcpRetransSegs"]),
-            (0, "segments.spurious", &["TcpExtTCPDSACKRecv", "TcpExtTCPDSACKOfoRecv"]),
+            (0, "segment.delivered", &["TcpExtTCPDelivered"]),
+            (0, "ecn.segment.delivered", &["TcpExtTCPDeliveredCE"]),
+            (0, "segment.received", &["TcpInSegs"]),
+            (0, "segment.retransmitted", &["TcpRetransSegs"]),
+            (0, "segment.sent", &["TcpOutSegs", "TcpRetransSegs"]),
+            (0, "segment.spurious", &["TcpExtTCPDSACKRecv", "TcpExtTCPDSACKOfoRecv"]),
             (0, "timeouts", &["TcpExtTCPTimeouts"]),
-            (1, "segments.out_of_order", &["TcpExtTCPOFOQueue"]),
-            (1, "segments.received_ce", &["IpExtInCEPkts"]),
+            (1, "segment.out_of_order", &["TcpExtTCPOFOQueue"]),
+            (1, "ecn.segment.received", &["IpExtInCEPkts"]),
         ];
         let sum = |end: usize, names: &[&str]| names.iter().map(|name| nstat[end][*name]).sum();
         self.compare(
@@ -264,20 +264,20 @@ impl Scene {
             let now_and_ever = word("retrans").unwrap_or_else(|| "0/0".into());
             let ever = now_and_ever.split('/').nth(1).map(str::to_owned);
             let all = [
-                ("acked", word("bytes_acked")),
-                ("data_segments.received", word("data_segs_in")),
-                ("data_segments.sent", word("data_segs_out")),
-                ("received", word("bytes_received")),
+                ("data.acked", word("bytes_acked")),
+                ("data_segment.received", word("data_segs_in")),
+                ("data_segment.sent", word("data_segs_out")),
+                ("data.received", word("bytes_received")),
                 ("reorderings", word("reord_seen")),
-                ("retransmitted", word("bytes_retrans")),
-                ("segments.delivered", word("delivered")),
-                ("segments.delivered_ce", word("delivered_ce")),
-                ("segments.out_of_order", word("rcv_ooopack")),
-                ("segments.received", word("segs_in")),
-                ("segments.retransmitted", ever),
-                ("segments.sent", word("segs_out")),
-                ("segments.spurious", word("dsack_dups")),
-                ("sent", word("bytes_sent")),
+                ("data.retransmitted", word("bytes_retrans")),
+                ("segment.delivered", word("delivered")),
+                ("ecn.segment.delivered", word("delivered_ce")),
+                ("segment.out_of_order", word("rcv_ooopack")),
+                ("segment.received", word("segs_in")),
+                ("segment.retransmitted", ever),
+                ("segment.sent", word("segs_out")),
+                ("segment.spurious", word("dsack_dups")),
+                ("data.sent", word("bytes_sent")),
             ];
             let all = all.map(|(series, word)| (end, series, leading(word)));
             findings.extend(self.compare(exported, "ss", all));

@@ -260,6 +260,7 @@ impl End {
             all.clone().find(|one| one.strip_prefix("end=") == Some(end))?;
             let part = all.find_map(|one| {
                 one.strip_prefix("tcp.limited_by=")
+                    .or(one.strip_prefix("tcp.ecn.codepoint="))
                     .or(one.strip_prefix("network.connection.state="))
             });
             Some(part.map_or(name.to_owned(), |part| format!("{name}{{{part}}}")))

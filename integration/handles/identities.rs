@@ -57,7 +57,7 @@ fn a_shared_series_that_nobody_missed_goes_on_and_else_begins_again() {
 /// The series of a socket in the latest exports, by the peer's port.
 fn ports(scene: &Scene) -> [Vec<Option<u16>>; 2] {
     scene.exports.each_ref().map(|exports| {
-        let all = exports.series_of("tcp.socket.sent").into_iter();
+        let all = exports.series_of("tcp.socket.data.sent").into_iter();
         all.map(|series| {
             let (_, port) = series.split_once("network.peer.port=")?;
             let end = port.find(',').expect("the cookie comes last");
@@ -133,12 +133,13 @@ fn what_it_sent_to_one_peer_is_in_no_series_of_the_next() {
             (&*socket).write_some(&listener);
             scene.collect();
             for exports in &scene.exports {
-                let all = exports.series_of("tcp.socket.sent").into_iter();
-                let labels = all.map(|it| it.strip_prefix("tcp.socket.sent").expect("its name"));
+                let all = exports.series_of("tcp.socket.data.sent").into_iter();
+                let labels =
+                    all.map(|it| it.strip_prefix("tcp.socket.data.sent").expect("its name"));
                 let sent = labels.map(|it| exports.latest_sent("tcp.socket", it));
                 assert_eq!(sent.collect::<Vec<_>>(), [Some(10.0)]);
                 let sum = |metric: &str| exports.sum_of_all(metric);
-                let sent = sum("tcp.socket.sent") - sum("tcp.socket.retransmitted");
+                let sent = sum("tcp.socket.data.sent") - sum("tcp.socket.data.retransmitted");
                 assert_eq!(sent, 10.0 * f64::from(number));
             }
             rustix::net::connect_unspec(&socket).expect("a stream can be disconnected");

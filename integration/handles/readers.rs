@@ -78,7 +78,7 @@ fn readers_of_every_temporality_are_told_of_everything_once() {
         let sum = |metric: &str| exports.sum_of_all(metric) as usize;
         assert_eq!(sum("tcp.connection.opened"), THREADS * EACH);
         assert_eq!(sum("tcp.connection.closed"), THREADS * EACH);
-        assert_eq!(sum("tcp.sent") - sum("tcp.retransmitted"), bytes);
+        assert_eq!(sum("tcp.data.sent") - sum("tcp.data.retransmitted"), bytes);
         let lives = exports.samples_of_all("tcp.connection.duration");
         assert_eq!(lives, (THREADS * EACH) as u64);
     }

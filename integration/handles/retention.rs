@@ -92,7 +92,7 @@ fn a_group_that_takes_a_place_is_zero_once_to_each_who_collects() {
     for exports in &mut both {
         exports.collect();
         assert_eq!(opened(exports), [("{group=b}", 0.0), (OVERFLOW, 0.0)]);
-        assert_eq!(exports.latest("tcp.sent{group=b}").unwrap_or_default(), 0.0);
+        assert_eq!(exports.latest("tcp.data.sent{group=b}").unwrap_or_default(), 0.0);
     }
     // As a total, and as a difference.
     for exports in &mut both {
@@ -264,7 +264,7 @@ fn a_group_that_makes_room_as_its_last_user_leaves_loses_no_byte() {
     });
     for exports in &both {
         let sum = |metric: &str| exports.sum_of_all(metric);
-        assert_eq!(sum("tcp.sent") - sum("tcp.retransmitted"), bytes);
+        assert_eq!(sum("tcp.data.sent") - sum("tcp.data.retransmitted"), bytes);
     }
 }
 
@@ -317,8 +317,11 @@ fn groups_that_make_room_while_others_leave_lose_no_connection() {
         let sum = |metric: &str| exports.sum_of_all(metric);
         assert_eq!(sum("tcp.connection.opened"), connections);
         assert_eq!(sum("tcp.connection.closed"), connections);
-        let sent = sum("tcp.sent") - sum("tcp.retransmitted");
+        let sent = sum("tcp.data.sent") - sum("tcp.data.retransmitted");
         assert_eq!(sent, peers.received.load(Ordering::Relaxed) as f64);
-        assert_eq!(sum("tcp.received"), peers.sent.load(Ordering::Relaxed) as f64 + connections);
+        assert_eq!(
+            sum("tcp.data.received"),
+            peers.sent.load(Ordering::Relaxed) as f64 + connections
+        );
     }
 }

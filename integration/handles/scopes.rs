@@ -34,7 +34,7 @@ fn monitors_on_one_provider_are_told_apart_by_their_names() {
             let all = all.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", all.keys()));
             all.counter(&format!("{metric}{{group=a}}"))
         };
-        let sent = |name| of(name, "tcp.sent") - of(name, "tcp.retransmitted");
+        let sent = |name| of(name, "tcp.data.sent") - of(name, "tcp.data.retransmitted");
         assert_eq!(["one", "two"].map(sent), [100.0, 23.0]);
         assert_eq!(["one", "two"].map(|name| of(name, "tcp.connection.opened")), [1.0, 2.0]);
     }

@@ -111,7 +111,7 @@ fn totals_arrive(
             let (name, total) = total.split_once(' ').expect("a total");
             let name = match name {
                 "opened" | "closed" => format!("tcp.connection.{name}"),
-                _ => format!("tcp.{name}"),
+                _ => format!("tcp.data.{name}"),
             };
             let series = format!("{name}{{{key}={value}}}");
             let total: f64 = total.parse().expect("it is a number");
@@ -124,7 +124,7 @@ fn totals_arrive(
             format!("tcp.connection.count{{network.connection.state=listen,service={service}}}");
         assert_eq!(last.level(&listening), 1.0);
     }
-    assert!(sum(&collected, "tcp.sent{service=api}") > 0.0);
+    assert!(sum(&collected, "tcp.data.sent{service=api}") > 0.0);
     assert!(collected.iter().any(|push| push.histograms["tcp.rtt{service=api}"] > 0));
     assert!(last.names().contains("tcp.socket.rtt"), "{:?}", last.names());
     pushes
@@ -279,22 +279,22 @@ fn both_serves_and_pushes_the_same() {
     let first = until("a page with all groups", || {
         let page = scrape(&address);
         let has = |service| {
-            sample(&page, "tcp_sent_bytes_total", &format!("service=\"{service}\"")).is_some()
+            sample(&page, "tcp_data_sent_bytes_total", &format!("service=\"{service}\"")).is_some()
         };
         SERVICES.iter().all(has).then_some(page)
     });
     let after = now();
-    let collected_after = |push: &Push| points::read_at(&push.request, "tcp.sent") > after;
+    let collected_after = |push: &Push| points::read_at(&push.request, "tcp.data.sent") > after;
     while !collected_after(&receiver.next()) {}
     let between = points::collected(&receiver.next().request);
     let second = scrape(&address);
     for service in SERVICES {
         for (series, name) in [
-            ("tcp.sent", "tcp_sent_bytes_total"),
-            ("tcp.received", "tcp_received_bytes_total"),
+            ("tcp.data.sent", "tcp_data_sent_bytes_total"),
+            ("tcp.data.received", "tcp_data_received_bytes_total"),
             ("tcp.connection.opened", "tcp_connection_opened_total"),
             ("tcp.connection.closed", "tcp_connection_closed_total"),
-            ("tcp.segments.sent", "tcp_segments_sent_total"),
+            ("tcp.segment.sent", "tcp_segment_sent_total"),
         ] {
             let label = format!("service=\"{service}\"");
             let [low, high] = [&first, &second].map(|page| {
@@ -304,7 +304,7 @@ fn both_serves_and_pushes_the_same() {
             assert!(low <= pushed && pushed <= high, "{name}: {low} <= {pushed} <= {high}");
         }
     }
-    assert!(sample(&second, "tcp_sent_bytes_total", "service=\"api\"") > Some(0.0));
+    assert!(sample(&second, "tcp_data_sent_bytes_total", "service=\"api\"") > Some(0.0));
 
     // The last push says no less than the last page.
     let (status, _, err) = running.end();

@@ -123,14 +123,14 @@ impl World<'_> {
             let found = Totals {
                 opened: sum("tcp.connection.opened"),
                 closed: sum("tcp.connection.closed"),
-                sent: sum("tcp.sent") - sum("tcp.retransmitted"),
+                sent: sum("tcp.data.sent") - sum("tcp.data.retransmitted"),
             };
             assert_eq!(found, *expected, "{who}: group {group}");
         }
 
         let sent = |labels: &str| {
             let value = |it| now.counters.get(&format!("tcp.socket.{it}{labels}")).copied();
-            Some(value("sent")? - value("retransmitted")?)
+            Some(value("data.sent")? - value("data.retransmitted")?)
         };
         let last = mem::take(&mut collector.own[number]);
         for (connection, account) in books.own() {
@@ -145,7 +145,7 @@ impl World<'_> {
             let told = (exported + more, account.total, account.lives);
             collector.own[number].insert(connection, told);
         }
-        let own = now.counters.keys().filter(|it| it.starts_with("tcp.socket.sent{tcp."));
+        let own = now.counters.keys().filter(|it| it.starts_with("tcp.socket.data.sent{tcp."));
         assert_eq!(own.count(), books.own().count(), "{who}: series of sockets");
 
         if number == 0 {
@@ -153,7 +153,7 @@ impl World<'_> {
             for (group, name) in GROUPS.iter().enumerate() {
                 let all = now.counters.keys();
                 let all: Vec<_> = all
-                    .filter(|it| it.starts_with(&format!("tcp.socket.sent{{group={name},")))
+                    .filter(|it| it.starts_with(&format!("tcp.socket.data.sent{{group={name},")))
                     .collect();
                 assert!(all.len() <= self.shown[group], "{who}: {all:?}");
                 for series in all {

@@ -34,7 +34,7 @@ fn metric(field: &Field) -> String {
         FieldKind::Property => "",
         other => panic!("a word for {other:?}"),
     };
-    let part = field.part.map(|part| format!(" of `{part}`")).unwrap_or_default();
+    let part = field.part.map(|part| format!(" of `{}`", part.value)).unwrap_or_default();
     field.stem.map(|stem| format!("{kind} `{stem}`{part}")).unwrap_or_default()
 }
 

@@ -17,9 +17,9 @@ use crate::netlink::{Answer, MalformedReply, Message};
 /// # Errors
 ///
 /// The kernel's own; `EAGAIN` when it falls silent for five seconds; and of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`MalformedReply`] inside for what is no message
-/// of `sock_diag`. A socket that cannot be decoded is an error of its own, and the rest follows;
-/// after any other error the dump is over.
+/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`MalformedReply`] inside for what is no
+/// message of `sock_diag`. A socket that cannot be decoded is an error of its own, and the rest
+/// follows; after any other error the dump is over.
 pub struct Sockets {
     netlink: OwnedFd,
     query: Query,

@@ -14,31 +14,15 @@ pub(crate) use self::problems::AttributeProblem;
 
 use self::problems::{canonical, is_exportable, rename};
 use crate::info::{FIELDS, Field, FieldValue, TcpInfo};
+use crate::metric::key;
 use crate::read;
 use crate::state::State;
-
-/// Attribute keys that the metrics themselves set.
-pub(crate) mod key {
-    pub(crate) const CONNECTION_STATE: &str = "network.connection.state";
-    pub(crate) const LIMITED_BY: &str = "tcp.limited_by";
-    pub(crate) const OVERFLOW: &str = "otel.metric.overflow";
-    pub(crate) const COOKIE: &str = "tcp.socket.cookie";
-    pub(crate) const PEER_ADDRESS: &str = "network.peer.address";
-    pub(crate) const PEER_PORT: &str = "network.peer.port";
-    pub(crate) const LOCAL_ADDRESS: &str = "network.local.address";
-    pub(crate) const LOCAL_PORT: &str = "network.local.port";
-
-    /// Before the name of a field, on spans and log records.
-    pub(crate) const FIELD: &str = "tcp.";
-
-    /// Keys that would break a sum if a program could set them.
-    pub(crate) const RESERVED: [&str; 3] = [CONNECTION_STATE, LIMITED_BY, OVERFLOW];
-}
 
 /// A set of attributes: sorted by key, one value a key, cheap to clone and to compare.
 ///
 /// Of a key given twice the last value counts, as in OpenTelemetry. The keys that the metrics set
-/// themselves (`network.connection.state`, `tcp.limited_by`, `otel.metric.overflow`) are left out.
+/// themselves (`network.connection.state`, `tcp.limited_by`, `tcp.ecn.codepoint`,
+/// `otel.metric.overflow`) are left out.
 ///
 /// What cannot be exported as it is gets another name or becomes text, and the other attributes
 /// stay:

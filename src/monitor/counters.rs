@@ -15,7 +15,7 @@
 //! half range, and each new connection before it has more bytes of every kind than the one before
 //! it. Otherwise they are too low rather than too high.
 
-use crate::info::{self, FIELDS, Field, FieldKind, FieldValue, Raw};
+use crate::info::{self, CounterHabit, FIELDS, Field, FieldKind, FieldValue, Raw};
 
 /// How many rows are counters.
 pub(crate) const COUNTERS: usize = info::count(FieldKind::Counter);
@@ -26,28 +26,10 @@ pub(crate) type RawCounters = Raw<COUNTERS>;
 /// Totals in the kernel's units, by rank among the counters.
 pub(crate) type Totals = [u64; COUNTERS];
 
-/// What happens to a counter besides growing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Habit {
-    /// 64 bits: starts again with the connection and never wraps. Going down proves a new one.
-    Witness,
-    /// Starts again with the connection, and wraps. It counts segments in proportion to the bytes,
-    /// so that these tell one from the other.
-    Paced,
-    /// The same, but it may wrap several times between two sweeps: the 32-bit counts of ECN bytes.
-    Fickle,
-    /// Starts again with the connection, and wraps. Nothing is in proportion to it.
-    Event,
-    /// Outlives `tcp_disconnect()`, which forgets to clear it.
-    Survivor,
-    /// A sum of 32 and 16 bits, of which the latter wraps alone and outlives `tcp_disconnect()`.
-    HalfWrapping,
-}
-
-impl Habit {
+impl CounterHabit {
     /// Whether `tcp_disconnect()` leaves it, or a part of it, as it was.
     const fn outlives(self) -> bool {
-        matches!(self, Self::Survivor | Self::HalfWrapping)
+        matches!(self, Self::Clock | Self::HalfWrapping)
     }
 }
 
@@ -64,28 +46,14 @@ const ROWS: [&Field; COUNTERS] = {
     rows
 };
 
-const HABITS: [Habit; COUNTERS] = {
-    let (mut habits, mut rank) = ([Habit::Event; COUNTERS], 0);
+const HABITS: [CounterHabit; COUNTERS] = {
+    let (mut habits, mut rank) = ([CounterHabit::Event; COUNTERS], 0);
     while rank < COUNTERS {
-        habits[rank] = habit(ROWS[rank]);
+        habits[rank] = ROWS[rank].habit.expect("every counter of the table has one");
         rank += 1;
     }
     habits
 };
-
-const fn habit(field: &Field) -> Habit {
-    match field.name.as_bytes() {
-        b"busy_time" | b"rwnd_limited" | b"sndbuf_limited" => Habit::Survivor,
-        b"rehash" => Habit::HalfWrapping,
-        b"segs_out" | b"segs_in" | b"data_segs_out" | b"data_segs_in" | b"delivered" => {
-            Habit::Paced
-        }
-        // Bytes in 32 bits: 4 GiB are seconds on a fast link.
-        _ if field.size == 4 && matches!(field.unit.as_bytes(), b"By") => Habit::Fickle,
-        _ if field.size == 8 => Habit::Witness,
-        _ => Habit::Event,
-    }
-}
 
 /// The bits that each counter has.
 const MASKS: Totals = {
@@ -191,7 +159,7 @@ impl Counters {
         let last = self.last();
         for rank in 0..COUNTERS {
             let present = raw.present >> rank & 1 != 0;
-            if present && HABITS[rank] == Habit::Survivor && raw.values[rank] != last[rank] {
+            if present && HABITS[rank] == CounterHabit::Clock && raw.values[rank] != last[rank] {
                 self.place(rank, raw, 0);
             }
         }
@@ -230,7 +198,7 @@ impl Counters {
     fn judge(&mut self, raw: &RawCounters) -> Totals {
         let (mut added, _) = self.steps(raw, &HALVES);
         let is_new = (0..COUNTERS)
-            .any(|rank| HABITS[rank] == Habit::Witness && added[rank] > raw.values[rank]);
+            .any(|rank| HABITS[rank] == CounterHabit::Bytes && added[rank] > raw.values[rank]);
         if is_new {
             self.restart();
             (added, _) = self.steps(raw, &HALVES);
@@ -247,11 +215,18 @@ impl Counters {
             }
             added[rank] = match HABITS[rank] {
                 _ if !back => 0,
-                Habit::Paced | Habit::Fickle if bytes.allow(step, last[rank]) => continue,
-                Habit::Witness | Habit::Paced | Habit::Fickle | Habit::Event => says,
-                Habit::Survivor if is_new || last[rank] < CLOCK_RANGE => says,
-                Habit::Survivor => 0,
-                Habit::HalfWrapping => {
+                CounterHabit::Paced | CounterHabit::MarkedBytes
+                    if bytes.allow(step, last[rank]) =>
+                {
+                    continue;
+                }
+                CounterHabit::Bytes
+                | CounterHabit::Paced
+                | CounterHabit::MarkedBytes
+                | CounterHabit::Event => says,
+                CounterHabit::Clock if is_new || last[rank] < CLOCK_RANGE => says,
+                CounterHabit::Clock => 0,
+                CounterHabit::HalfWrapping => {
                     // How far the 16 bits went, if they wrapped. A lesser fall is of the 32 bits.
                     let advanced = step.wrapping_sub(MASKS[rank] - u64::from(u16::MAX));
                     if is_new || advanced >= 1 << 15 { 0 } else { advanced }
@@ -261,7 +236,7 @@ impl Counters {
         }
         self.unplaced &= !raw.present;
         // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on.
-        let mut clocks = (0..COUNTERS).filter(|rank| HABITS[*rank] == Habit::Survivor);
+        let mut clocks = (0..COUNTERS).filter(|rank| HABITS[*rank] == CounterHabit::Clock);
         if let Some(busy) = clocks.next().filter(|busy| raw.present >> busy & 1 != 0) {
             let stalled = clocks.fold(0, |sum: u64, rank| sum.saturating_add(added[rank]));
             if added[busy] < stalled {

@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
 
-use super::attributes::{Attributes, key};
-use crate::info::{self, FIELDS, FieldKind};
+use super::attributes::Attributes;
+use crate::info::{self, FieldKind};
+use crate::metric::{PARTS, key, part_attribute};
 use crate::state::State;
 
 /// How many rows are up-down counters.
@@ -26,22 +27,22 @@ pub(crate) fn state_rank(state: State) -> usize {
 #[derive(Debug)]
 pub(crate) struct Labels {
     pub(crate) plain: Attributes,
-    parts: OnceLock<Vec<Attributes>>,
+    parts: [OnceLock<Attributes>; PARTS],
     states: OnceLock<Vec<Attributes>>,
 }
 
 impl Labels {
     pub(crate) fn new(plain: Attributes) -> Self {
-        Self { plain, parts: OnceLock::new(), states: OnceLock::new() }
+        Self { plain, parts: [const { OnceLock::new() }; PARTS], states: OnceLock::new() }
     }
 
-    /// The set with the part a field is of a shared metric, in the order of such fields.
-    pub(crate) fn part(&self, rank: usize) -> &[KeyValue] {
-        let parts = self.parts.get_or_init(|| {
-            let parts = FIELDS.iter().filter_map(|field| field.part);
-            parts.map(|part| self.plain.with([KeyValue::new(key::LIMITED_BY, part)])).collect()
+    /// The set with the attribute of a part of a shared metric.
+    pub(crate) fn part(&self, part: usize) -> &[KeyValue] {
+        let labels = self.parts[part].get_or_init(|| {
+            let (key, value) = part_attribute(part);
+            self.plain.with([KeyValue::new(key, value)])
         });
-        parts[rank].as_slice()
+        labels.as_slice()
     }
 
     /// The set with a state, by the state's rank.

@@ -134,14 +134,14 @@ fn a_kernel_of_4_4_has_no_series_for_what_came_later() {
     let _watched = group.watch(Loopback::connect().take());
     let names: Vec<String> = reader.counters().into_keys().collect();
     let expected = [
-        "tcp.acked{}",
         "tcp.connection.closed{}",
         "tcp.connection.opened{}",
+        "tcp.data.acked{}",
+        "tcp.data.received{}",
         "tcp.monitor.folded{}",
-        "tcp.received{}",
-        "tcp.segments.received{}",
-        "tcp.segments.retransmitted{}",
-        "tcp.segments.sent{}",
+        "tcp.segment.received{}",
+        "tcp.segment.retransmitted{}",
+        "tcp.segment.sent{}",
     ];
     assert_eq!(names, expected);
 }
@@ -153,7 +153,7 @@ fn no_export_mixes_two_sweeps() {
     fn moving(_: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
         let reads = READS.fetch_add(1, Ordering::Relaxed);
         established(room);
-        for counter in ["bytes_sent", "bytes_received", "segs_out", "received_ce_bytes"] {
+        for counter in ["bytes_sent", "bytes_received", "segs_out", "received_ce"] {
             put(room, counter, reads);
         }
         Ok(280)
@@ -169,10 +169,10 @@ fn no_export_mixes_two_sweeps() {
                 let mut last = 0;
                 for _ in 0..300 {
                     let counters = reader.counters();
-                    let sent = counters["tcp.sent{}"];
-                    assert_eq!(counters["tcp.received{}"], sent);
-                    assert_eq!(counters["tcp.segments.sent{}"], sent);
-                    assert_eq!(counters["tcp.received.ce{}"], sent);
+                    let sent = counters["tcp.data.sent{}"];
+                    assert_eq!(counters["tcp.data.received{}"], sent);
+                    assert_eq!(counters["tcp.segment.sent{}"], sent);
+                    assert_eq!(counters["tcp.ecn.segment.received{}"], sent);
                     assert!(sent >= last);
                     last = sent;
                 }
@@ -203,7 +203,7 @@ fn a_panicking_read_is_counted_and_costs_no_other_socket_its_data() {
     let bad = group.watch(bad);
     for collections in 1..=3 {
         let counters = reader.counters();
-        assert_eq!(counters["tcp.sent{}"], 7);
+        assert_eq!(counters["tcp.data.sent{}"], 7);
         let errors = counters.iter().find(|(name, _)| name.starts_with("tcp.monitor.read.errors{"));
         assert_eq!(errors.map(|(_, count)| *count), Some(collections));
     }
@@ -234,19 +234,19 @@ fn a_failed_read_keeps_the_counters_it_cannot_add_to() {
     let own = |counters: &BTreeMap<String, u64>| {
         counters
             .iter()
-            .find(|(name, _)| name.starts_with("tcp.socket.sent{"))
+            .find(|(name, _)| name.starts_with("tcp.socket.data.sent{"))
             .map(|(_, sent)| *sent)
     };
     let first = reader.counters();
-    assert_eq!((first["tcp.sent{}"], own(&first)), (7, Some(7)));
+    assert_eq!((first["tcp.data.sent{}"], own(&first)), (7, Some(7)));
     FAILS.store(true, Ordering::Relaxed);
     for _ in 0..2 {
         let failed = reader.counters();
-        assert_eq!((failed["tcp.sent{}"], own(&failed)), (0, Some(0)));
+        assert_eq!((failed["tcp.data.sent{}"], own(&failed)), (0, Some(0)));
     }
     FAILS.store(false, Ordering::Relaxed);
     let again = reader.counters();
-    assert_eq!((again["tcp.sent{}"], own(&again)), (0, Some(0)));
+    assert_eq!((again["tcp.data.sent{}"], own(&again)), (0, Some(0)));
     drop((in_group, alone));
 }
 

@@ -7,16 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 
-use super::GROUPS;
-use crate::info::{self, Field, FieldKind};
+use crate::metric::{Metric, Report};
 use crate::monitor::{Attributes, ConnectionSample, Snapshot};
 
 /// The histograms of one registration, fed once a collection.
 pub(super) struct Histograms {
-    of_fields: Vec<(&'static Field, Histogram<f64>)>,
-    queueing_delay: Option<Histogram<f64>>,
-    duration: Histogram<f64>,
-    sweep_duration: Histogram<f64>,
+    /// Of the samples of groups.
+    of_samples: Vec<(Report, Histogram<f64>)>,
+    of_sweeps: Option<Histogram<f64>>,
     budget: Mutex<Budget>,
 }
 
@@ -88,50 +86,25 @@ fn encoded_len(attributes: &Attributes) -> usize {
     attributes.as_slice().iter().map(attribute).sum()
 }
 
-/// Round trips, from a rack to the other side of a sleeping phone.
-const TIMES: [f64; 17] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
-];
-/// From 80 kbit/s to 80 Gbit/s.
-const RATES: [f64; 13] = [1e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7, 2.5e7, 1e8, 2.5e8, 1e9, 1e10];
-const SEGMENTS: [f64; 13] =
-    [1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
-/// From one request to a day.
-const LIVES: [f64; 12] =
-    [0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
-
 impl Histograms {
-    pub(super) fn new(meter: &Meter, choose: &dyn Fn(&Field) -> bool, groups: usize) -> Self {
-        let mut bounds_of_each = Vec::new();
-        let mut build = |name: &str, description, unit, bounds: &[f64]| {
-            bounds_of_each.push(bounds.len());
-            let builder = meter.f64_histogram(format!("{GROUPS}.{name}"));
-            let builder = builder.with_description(description).with_unit(unit);
-            builder.with_boundaries(bounds.to_vec()).build()
-        };
-        let sweep = "Time to read all watched sockets.";
-        let sweep_duration = build("monitor.sweep.duration", sweep, "s", &TIMES);
-        let distributions = info::rows(FieldKind::Distribution).filter(|field| choose(field));
-        let of_fields = distributions.filter_map(|field| {
-            let bounds: &[f64] = match field.unit {
-                "s" => &TIMES,
-                "By/s" => &RATES,
-                _ => &SEGMENTS,
-            };
-            Some((field, build(field.stem?, field.description, field.unit, bounds)))
-        });
-        let of_fields: Vec<_> = of_fields.collect();
-        let both = ["rtt", "min_rtt"].map(|name| of_fields.iter().any(|(f, _)| f.name == name));
-        let queueing = "Round-trip time above its recent minimum: what queues add.";
-        let queueing_delay =
-            (both == [true, true]).then(|| build("queueing_delay", queueing, "s", &TIMES));
-        let duration =
-            "Age of connections when they ended, a fair choice where many ended at once.";
-        let duration = build("connection.duration", duration, "s", &LIVES);
-        // The first is no group's.
-        let budget = Mutex::new(Budget::new(groups, bounds_of_each.into_iter().skip(1)));
-        Self { of_fields, queueing_delay, duration, sweep_duration, budget }
+    pub(super) fn new(meter: &Meter, metrics: Vec<Metric>, groups: usize) -> Self {
+        let (mut of_samples, mut of_sweeps) = (Vec::new(), None);
+        let bounds: Vec<_> = metrics
+            .into_iter()
+            .filter_map(|metric| {
+                let builder = meter.f64_histogram(metric.name);
+                let builder = builder.with_description(metric.description).with_unit(metric.unit);
+                let histogram = builder.with_boundaries(metric.boundaries.to_vec()).build();
+                if let Report::SweepDuration = metric.report {
+                    of_sweeps = Some(histogram);
+                    return None;
+                }
+                of_samples.push((metric.report, histogram));
+                Some(metric.boundaries.len())
+            })
+            .collect();
+        let budget = Mutex::new(Budget::new(groups, bounds.into_iter()));
+        Self { of_samples, of_sweeps, budget }
     }
 
     /// What a group's samples are recorded under: its own attributes, unless those that came before
@@ -142,24 +115,29 @@ impl Histograms {
     }
 
     pub(super) fn record(&self, snapshot: &Snapshot, ended: &[Vec<ConnectionSample>]) {
-        self.sweep_duration.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
+        if let Some(histogram) = &self.of_sweeps {
+            histogram.record(snapshot.monitor.sweep_duration.as_secs_f64(), &[]);
+        }
         for (group, ended) in snapshot.groups.iter().zip(ended) {
             let place = OnceCell::new();
-            let record = |histogram: &Histogram<f64>, value: Option<f64>| {
-                if let Some(value) = value {
-                    let place = place.get_or_init(|| self.place(group.attributes()));
-                    histogram.record(value, place.as_slice());
-                }
-            };
             for sample in group.samples.iter().chain(ended) {
-                for (field, histogram) in &self.of_fields {
-                    record(histogram, sample.get(field));
+                for (report, histogram) in &self.of_samples {
+                    if let Some(value) = sample_of(sample, *report) {
+                        let place = place.get_or_init(|| self.place(group.attributes()));
+                        histogram.record(value, place.as_slice());
+                    }
                 }
-                if let Some(histogram) = &self.queueing_delay {
-                    record(histogram, sample.queueing_delay);
-                }
-                record(&self.duration, sample.duration);
             }
         }
+    }
+}
+
+/// What a sample adds to the histogram of a report.
+fn sample_of(sample: &ConnectionSample, report: Report) -> Option<f64> {
+    match report {
+        Report::Samples(field) => sample.get(field),
+        Report::QueueingDelay => sample.queueing_delay,
+        Report::Duration => sample.duration,
+        _ => None,
     }
 }

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use opentelemetry::{InstrumentationScope, KeyValue};
 
+use crate::metric::key;
+
 /// Name of the instrumentation scope.
 const SCOPE: &str = env!("CARGO_PKG_NAME");
-/// Attributes of the scope: what tells monitors apart.
-const MONITOR_NAME: &str = "tcp.monitor.name";
-const MONITOR_INSTANCE: &str = "tcp.monitor.instance";
 
 /// A monitor's name.
 type Name = Option<Cow<'static, str>>;
@@ -59,9 +58,9 @@ pub(super) fn scope(monitor: &Arc<()>, name: &Name, silence: &Silence) -> Instru
         all[index].providers.push(Arc::downgrade(silence));
         index
     };
-    let name = name.clone().map(|name| KeyValue::new(MONITOR_NAME, name));
+    let name = name.clone().map(|name| KeyValue::new(key::MONITOR_NAME, name));
     let number = i64::try_from(index + 1).ok().filter(|number| *number > 1);
-    let number = number.map(|number| KeyValue::new(MONITOR_INSTANCE, number));
+    let number = number.map(|number| KeyValue::new(key::MONITOR_INSTANCE, number));
     InstrumentationScope::builder(SCOPE)
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_attributes(name.into_iter().chain(number))

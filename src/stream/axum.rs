@@ -214,7 +214,8 @@ impl fmt::Display for TcpInfoRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoProbe => f.write_str(
-                "no tcpinfo::SocketProbe: serve with `into_make_service_with_connect_info::<Peer>()`",
+                "no tcpinfo::SocketProbe: serve with \
+                 `into_make_service_with_connect_info::<Peer>()`",
             ),
             Self::Unread(error) => write!(f, "tcp_info of the connection: {error}"),
         }

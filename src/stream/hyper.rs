@@ -47,11 +47,11 @@ use crate::monitor::{Group, Monitor, Watched};
 ///
 /// # Few groups
 ///
-/// Each target has a group, which stays for [an hour](crate::MonitorBuilder::with_group_retention) after
-/// its last connection, and a crawler has too many targets. Beyond
-/// [`with_max_groups`](crate::MonitorBuilder::with_max_groups) connections to further targets are summed
-/// under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or
-/// [one group](Self::in_group) before that.
+/// Each target has a group, which stays for [an hour](crate::MonitorBuilder::with_group_retention)
+/// after its last connection, and a crawler has too many targets. Beyond
+/// [`with_max_groups`](crate::MonitorBuilder::with_max_groups) connections to further targets are
+/// summed under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or [one
+/// group](Self::in_group) before that.
 ///
 /// # Clients that hide their sockets
 ///
@@ -153,8 +153,8 @@ impl<F> WatchLayer<F> {
         WatchLayer { choose: self.choose, find: Arc::new(find), probes: self.probes }
     }
 
-    /// Puts the connection's [`SocketProbe`](crate::SocketProbe) among the extensions of each response of
-    /// hyper-util's client. That costs a response a fifth of a microsecond.
+    /// Puts the connection's [`SocketProbe`](crate::SocketProbe) among the extensions of each
+    /// response of hyper-util's client. That costs a response a fifth of a microsecond.
     ///
     /// ```
     /// use tcpinfo::{Monitor, SocketProbe, WatchLayer};
@@ -162,7 +162,7 @@ impl<F> WatchLayer<F> {
     /// let layer = WatchLayer::new(&Monitor::new()).with_probes();
     ///
     /// fn log<B>(response: &hyper::Response<B>) {
-    ///     if let Some(Ok(info)) = response.extensions().get::<SocketProbe>().map(SocketProbe::info) {
+    ///     if let Some(Ok(info)) = response.extensions().get().map(SocketProbe::info) {
     ///         println!("{} {:?}", response.status(), info.rtt);
     ///     }
     /// }

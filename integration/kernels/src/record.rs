@@ -215,7 +215,7 @@ fn expected(info: &TcpInfo) -> Vec<Point> {
                 let (receiver, buffer) = limited?;
                 value = (info.busy_time? - receiver - buffer).as_secs_f64();
             }
-            Some((format!("{} {}", field.stem?, field.part.unwrap_or("-")), value))
+            Some((format!("{} {}", field.stem?, field.part.map_or("-", |part| part.value)), value))
         })
         .collect();
     points.sort_by(|a, b| a.0.cmp(&b.0));

@@ -90,7 +90,7 @@ struct Rules {
 
 impl Rules {
     fn of(release: &str) -> Self {
-        let kernel = Kernel::from_release(&release);
+        let kernel = Kernel::from_release(release);
         let version = kernel.version();
         let has_fackets = version.is_some_and(|version| version < KernelVersion::new(4, 15));
         let queues = KernelVersion::new(2, 6).with_patch(24);

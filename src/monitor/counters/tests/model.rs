@@ -144,7 +144,7 @@ impl Socket {
         self.connection = Traffic::default();
         // The truth has these from the connection that runs.
         for (rank, ended) in self.ended.iter_mut().enumerate() {
-            if HABITS[rank] == Habit::Survivor {
+            if HABITS[rank] == CounterHabit::Clock {
                 *ended = 0;
             }
         }
@@ -199,7 +199,7 @@ impl Watch {
         let mut next = self.socket.clone();
         next.pass(traffic);
         let (truth, here) = (next.truth(), self.socket.truth());
-        let witness = |rank: &usize| HABITS[*rank] == Habit::Witness && self.socket.has(*rank);
+        let witness = |rank: &usize| HABITS[*rank] == CounterHabit::Bytes && self.socket.has(*rank);
         let proved = |counts: Totals| {
             (0..COUNTERS).filter(witness).any(|rank| counts[rank] < self.read[rank])
         };
@@ -393,6 +393,6 @@ proptest! {
             watch.socket.pass(Traffic::new(segments, size, 1));
             watch.read();
         }
-        watch.is_exact(|row| HABITS[row.rank] == Habit::Paced)?;
+        watch.is_exact(|row| HABITS[row.rank] == CounterHabit::Paced)?;
     }
 }

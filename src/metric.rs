@@ -1,0 +1,170 @@
+//! The metrics: what each is called, made from the table and from a second small one. Pure.
+
+pub(crate) mod key;
+mod own;
+mod shared;
+
+use std::borrow::Cow;
+
+use crate::info::{FIELDS, Field, FieldKind};
+
+pub use key::{ATTRIBUTES, AttributeKind, MetricAttribute};
+use own::{OWN_OF_GROUPS, OWN_OF_MONITOR, RATES, SEGMENTS, TIMES, own};
+use shared::Shared;
+pub(crate) use shared::{PARTS, Parts, part_attribute};
+
+/// Namespace of the metrics of groups.
+const GROUPS: &str = "tcp";
+/// Namespace of the metrics of single sockets.
+const SOCKETS: &str = "tcp.socket";
+
+/// The OpenTelemetry instrument of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InstrumentKind {
+    /// A sum that never falls.
+    Counter,
+    /// A sum that rises and falls.
+    UpDownCounter,
+    /// A value of which sums mean nothing.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric that the crate can export.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its full name, such as `tcp.data.sent`.
+    pub name: Cow<'static, str>,
+    /// Its instrument.
+    pub instrument: InstrumentKind,
+    /// UCUM unit.
+    pub unit: &'static str,
+    /// What it is, in a sentence or two.
+    pub description: &'static str,
+    /// Names of the attributes it has beside those of the group or the socket.
+    pub attributes: &'static [&'static str],
+    /// The fields it is made of; none where the monitor itself counts.
+    pub fields: Vec<&'static Field>,
+    /// Upper bounds of a histogram's buckets.
+    pub boundaries: &'static [f64],
+    pub(crate) report: Report,
+}
+
+/// What a metric reports of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Report {
+    /// A field of every group.
+    Group(&'static Field),
+    /// The parts of a shared metric, of every group.
+    GroupParts(Parts),
+    /// A field of every socket reported by itself.
+    Socket(&'static Field),
+    SocketParts(Parts),
+    /// The samples of a field, of every group.
+    Samples(&'static Field),
+    /// The samples of round-trip time above its minimum.
+    QueueingDelay,
+    /// The age of connections that ended.
+    Duration,
+    /// Connections by state.
+    States,
+    Opened,
+    Closed,
+    Watched,
+    ReadErrors,
+    Folded,
+    SweepDuration,
+}
+
+impl Metric {
+    /// Whether its values are times, in seconds as floating point.
+    pub(crate) fn is_time(&self) -> bool {
+        self.unit == "s"
+    }
+
+    fn of_field(field: &'static Field, namespace: &str, stem: &str) -> Self {
+        let of_group = namespace == GROUPS;
+        let (instrument, report) = match field.kind {
+            FieldKind::Distribution if of_group => {
+                (InstrumentKind::Histogram, Report::Samples(field))
+            }
+            kind => {
+                let instrument = match kind {
+                    FieldKind::Counter => InstrumentKind::Counter,
+                    FieldKind::UpDown => InstrumentKind::UpDownCounter,
+                    _ => InstrumentKind::Gauge,
+                };
+                (instrument, if of_group { Report::Group(field) } else { Report::Socket(field) })
+            }
+        };
+        Self {
+            name: format!("{namespace}.{stem}").into(),
+            instrument,
+            unit: field.unit,
+            description: field.description,
+            attributes: &[],
+            fields: vec![field],
+            boundaries: match (instrument, field.unit) {
+                (InstrumentKind::Histogram, "s") => &TIMES,
+                (InstrumentKind::Histogram, "By/s") => &RATES,
+                (InstrumentKind::Histogram, _) => &SEGMENTS,
+                _ => &[],
+            },
+            report,
+        }
+    }
+}
+
+/// Every metric the crate can export.
+///
+/// Those of groups come first, then those of single sockets, then the monitor's own.
+///
+/// ```
+/// let sent = tcpinfo::metrics().into_iter().find(|metric| metric.name == "tcp.data.sent");
+/// assert_eq!(sent.map(|metric| metric.unit), Some("By"));
+/// ```
+pub fn metrics() -> Vec<Metric> {
+    chosen_metrics(&|_| true)
+}
+
+/// The metrics of these fields, and those that need no field.
+pub(crate) fn chosen_metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
+    let of_groups = FIELDS.iter().filter(|field| !matches!(field.kind, FieldKind::Gauge));
+    let mut metrics = own(OWN_OF_GROUPS, choose);
+    metrics.extend(of_fields(GROUPS, of_groups, choose));
+    metrics.extend(of_fields(SOCKETS, FIELDS.iter(), choose));
+    metrics.extend(own(OWN_OF_MONITOR, choose));
+    metrics
+}
+
+/// The metrics in a namespace that fields give, a shared one at the place of its first part.
+fn of_fields(
+    namespace: &'static str,
+    fields: impl Iterator<Item = &'static Field>,
+    choose: &dyn Fn(&Field) -> bool,
+) -> impl Iterator<Item = Metric> {
+    let mut last = None;
+    fields.filter(|field| choose(field)).filter_map(move |field| {
+        let stem = field.stem?;
+        let mut metric = Metric::of_field(field, namespace, stem);
+        if field.part.is_none() {
+            return Some(metric);
+        }
+        if last.replace(stem) == Some(stem) {
+            return None;
+        }
+        let shared = Shared::of(stem)?;
+        let parts = Parts::of(stem, choose);
+        metric.description = shared.description;
+        metric.attributes = shared.attribute;
+        metric.fields = parts.fields().map(|(_, field)| field).collect();
+        metric.report = match namespace {
+            GROUPS => Report::GroupParts(parts),
+            _ => Report::SocketParts(parts),
+        };
+        Some(metric)
+    })
+}
