@@ -11,7 +11,7 @@ mod targets;
 
 use targets::{ALGORITHMS, RELEASES};
 
-/// The target of this name; that of `src/diag/anything.rs` is replayed there.
+/// The target of this name. A test in `src/diag/fuzzing.rs` replays the target `netlink`.
 fn target(name: &str) -> Option<fn(&[u8])> {
     match name {
         "decode" => Some(targets::decode),

@@ -941,7 +941,7 @@ impl fmt::Display for TcpInfo {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(feature = "serde")]
 mod json {

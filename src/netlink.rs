@@ -1,4 +1,4 @@
-//! Netlink framing, `linux/netlink.h`: a datagram into messages, a message into attributes. Pure.
+//! Netlink framing of `linux/netlink.h`: datagrams hold messages, messages hold attributes. Pure.
 
 use std::{fmt, io};
 
@@ -6,13 +6,12 @@ use crate::info::DecodeError;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-pub(crate) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 pub(crate) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
 
-/// What is left of an attribute's type without `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
+/// An attribute's type without the bits `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Bytes of `struct nlmsghdr`.
@@ -21,28 +20,34 @@ pub(crate) const HEADER: usize = 16;
 /// One message of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message<'b> {
-    kind: u16,
-    flags: u16,
-    /// The number given to the request.
+    /// `nlmsg_type`.
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    /// The number of the request; an answer has the same number.
     pub(crate) seq: u32,
-    payload: &'b [u8],
+    pub(crate) payload: &'b [u8],
 }
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<'b> {
-    /// A socket, to be decoded.
-    Socket(&'b [u8]),
+    /// A message of the protocol in use. It defines the types and their payload.
+    Data {
+        /// The message's type.
+        kind: u16,
+        /// The bytes after the header.
+        payload: &'b [u8],
+    },
     /// The dump is complete.
     Done,
+    /// The request succeeded.
+    Acknowledged,
     /// The request failed with this error number.
     Failed(i32),
-    /// Nothing that was asked for.
-    Other,
 }
 
 impl<'b> Message<'b> {
-    /// The first message of a datagram, and the bytes it takes there.
+    /// Decodes the first message of a datagram, and returns how many bytes it takes there.
     pub(crate) fn first(datagram: &'b [u8]) -> Result<(Self, usize), MalformedReply> {
         let room = datagram.len();
         let Some((header, _)) = datagram.split_first_chunk::<HEADER>() else {
@@ -58,34 +63,38 @@ impl<'b> Message<'b> {
         Ok((message, len.next_multiple_of(4).min(room)))
     }
 
-    /// Whether the kernel found that its tables changed so that the dump is not consistent.
+    /// The message's bytes, sent by port 0: the kernel knows the sender.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        const PORT: u32 = 0;
+        let len = u32::try_from(HEADER + self.payload.len()).expect("requests are short");
+        let [len, seq, port] = [len, self.seq, PORT].map(u32::to_ne_bytes);
+        let [kind, flags] = [self.kind, self.flags].map(u16::to_ne_bytes);
+        [&len[..], &kind, &flags, &seq, &port, self.payload].concat()
+    }
+
+    /// Whether the kernel says that its tables changed, so that the dump is inconsistent.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.flags & NLM_F_DUMP_INTR != 0
     }
 
     pub(crate) fn answer(&self) -> Result<Answer<'b>, MalformedReply> {
-        match self.kind {
-            SOCK_DIAG_BY_FAMILY => Ok(Answer::Socket(self.payload)),
-            NLMSG_ERROR | NLMSG_DONE => {
-                let Some((errno, _)) = self.payload.split_first_chunk() else {
-                    return Err(MalformedReply::Payload {
-                        kind: self.kind,
-                        len: self.payload.len(),
-                    });
-                };
-                // A dump of what the kernel cannot dump is "done" with an error, not an error.
-                Ok(match i32::from_ne_bytes(*errno) {
-                    errno @ ..0 => Answer::Failed(errno.saturating_neg()),
-                    _ if self.kind == NLMSG_DONE => Answer::Done,
-                    _ => Answer::Other,
-                })
-            }
-            _ => Ok(Answer::Other),
+        let Self { kind, payload, .. } = *self;
+        if kind != NLMSG_ERROR && kind != NLMSG_DONE {
+            return Ok(Answer::Data { kind, payload });
         }
+        let Some((errno, _)) = payload.split_first_chunk() else {
+            return Err(MalformedReply::Payload { kind, len: payload.len() });
+        };
+        // If the kernel cannot dump what was asked for, it sends "done" with an error number.
+        Ok(match i32::from_ne_bytes(*errno) {
+            errno @ ..0 => Answer::Failed(errno.saturating_neg()),
+            _ if kind == NLMSG_DONE => Answer::Done,
+            _ => Answer::Acknowledged,
+        })
     }
 }
 
-/// The attributes behind a message's fixed part: type and content.
+/// The attributes after a message's fixed part: type and content of each.
 pub(crate) struct Attributes<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Iterator for Attributes<'b> {
@@ -106,46 +115,46 @@ impl<'b> Iterator for Attributes<'b> {
     }
 }
 
-/// Bytes that are no message of `sock_diag`: the source of an [`io::Error`] of kind
+/// Why bytes are not a valid message of `sock_diag`: the source of an [`io::Error`] of kind
 /// [`InvalidData`](io::ErrorKind::InvalidData).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MalformedReply {
-    /// A datagram longer than the buffer; its end is lost.
+    /// A datagram is longer than the buffer; its end is lost.
     #[non_exhaustive]
     Datagram {
-        /// Bytes the kernel had.
+        /// Length of the datagram.
         len: usize,
-        /// Bytes of the buffer.
+        /// Size of the buffer.
         room: usize,
     },
-    /// A message shorter than its header or longer than what is left of the datagram.
+    /// A message is shorter than its header or longer than the rest of the datagram.
     #[non_exhaustive]
     Message {
-        /// Bytes the message claims, or where they are too few for that, has.
+        /// The length in the header, or the bytes available if the header is cut off.
         len: usize,
-        /// Bytes left.
+        /// Bytes available.
         room: usize,
     },
-    /// A message shorter than the structure its type promises.
+    /// A message is shorter than the structure that its type requires.
     #[non_exhaustive]
     Payload {
         /// The message's type.
         kind: u16,
-        /// Bytes behind its header.
+        /// Bytes after the header.
         len: usize,
     },
-    /// An attribute shorter than its header or longer than what is left of the message.
+    /// An attribute is shorter than its header or longer than the rest of the message.
     #[non_exhaustive]
     Attribute {
-        /// Bytes the attribute claims, or where they are too few for that, has.
+        /// The length in the header, or the bytes available if the header is cut off.
         len: usize,
-        /// Bytes left.
+        /// Bytes available.
         room: usize,
     },
-    /// An address family that is neither IPv4 nor IPv6.
+    /// An address family is neither IPv4 nor IPv6.
     Family(u8),
-    /// What came as `INET_DIAG_INFO` is no `TCP_INFO`.
+    /// The attribute `INET_DIAG_INFO` is not a `TCP_INFO` reply.
     Info(DecodeError),
 }
 
@@ -176,7 +185,7 @@ impl From<MalformedReply> for io::Error {
     }
 }
 
-/// A number of 32 bits; the caller knows the length.
+/// A 32-bit number at this offset. Panics if the bytes end before it.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -205,12 +214,22 @@ mod tests {
     fn a_datagram_is_taken_apart_message_by_message() {
         let datagram = [message(17, 20, &[1, 0, 0, 0]), message(16, 1, &[])].concat();
         let (first, len) = Message::first(&datagram).expect("two whole messages");
-        assert_eq!((first.answer(), first.seq, len), (Ok(Answer::Socket(&[1])), 7, 20));
+        let data = |kind, payload| Ok(Answer::Data { kind, payload });
+        assert_eq!((first.answer(), first.seq, len), (data(20, &[1]), 7, 20));
         assert!(first.is_interrupted());
         let (second, len) = Message::first(&datagram[20..]).expect("one whole message");
-        assert_eq!((second.answer(), len), (Ok(Answer::Other), 16));
+        assert_eq!((second.answer(), len), (data(1, &[]), 16));
         // The padding of the last message may be missing.
         assert_eq!(Message::first(&datagram[..17]).map(|(_, len)| len), Ok(17));
+    }
+
+    #[test]
+    fn an_encoded_message_decodes_to_itself() {
+        let bytes = message(19, 20, &[1, 2, 3]);
+        let (decoded, len) = Message::first(&bytes).expect("a whole message");
+        let expected = Message { kind: 20, flags: NLM_F_DUMP_INTR, seq: 7, payload: &[1, 2, 3] };
+        assert_eq!((decoded, len), (expected, 19));
+        assert_eq!(decoded.encode(), bytes);
     }
 
     #[test]
@@ -251,7 +270,7 @@ mod tests {
             (NLMSG_DONE, -2, Answer::Failed(2)),
             (NLMSG_ERROR, -1, Answer::Failed(1)),
             (NLMSG_ERROR, i32::MIN, Answer::Failed(i32::MAX)),
-            (NLMSG_ERROR, 0, Answer::Other),
+            (NLMSG_ERROR, 0, Answer::Acknowledged),
         ] {
             let bytes = message(20, kind, &errno.to_ne_bytes());
             let (message, _) = Message::first(&bytes).expect("a whole message");

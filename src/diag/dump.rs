@@ -1,107 +1,94 @@
-//! A dump as a stream: requests out, sockets in.
+//! Asks the kernel for many sockets, and returns them as an iterator.
 
 use std::iter::FusedIterator;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
 use std::{fmt, io};
 
 use crate::kernel::Kernel;
+use crate::netlink::{Answer, MalformedReply, NLM_F_DUMP};
 
-use super::query::{AF_INET, AF_INET6, IpFamily, Query, Request};
+use super::abi::SOCK_DIAG_BY_FAMILY;
+use super::channel::Channel;
+use super::query::Query;
 use super::socket::Socket;
-use super::{BUFFER, receive, send};
-use crate::netlink::{Answer, MalformedReply, Message};
 
-/// A dump under way: yields each socket as it is received, 32 KiB at a time.
+impl Query {
+    /// Starts the dump.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's own: `EPROTONOSUPPORT` without `NETLINK_SOCK_DIAG` (gVisor), `EACCES` or
+    /// `EPERM` if a policy forbids it, `EMFILE`. A kernel without `inet_diag` is an error of the
+    /// iterator: `ENOENT`.
+    pub fn dump(&self) -> io::Result<Sockets> {
+        Sockets::start(Channel::open()?, self.clone())
+    }
+}
+
+/// A running dump: returns each socket as it is received, 32 KiB at a time.
 ///
 /// # Errors
 ///
-/// The kernel's own; `EAGAIN` when it falls silent for five seconds; and of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) with a [`MalformedReply`] inside for what is no
-/// message of `sock_diag`. A socket that cannot be decoded is an error of its own, and the rest
-/// follows; after any other error the dump is over.
+/// The kernel's own errors. `EAGAIN` if the kernel sends nothing for five seconds. An error of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData), with a [`MalformedReply`] inside, if the bytes are
+/// not a message of `sock_diag`.
+///
+/// If only one socket cannot be decoded, the iterator returns the error and then the next sockets.
+/// Any other error ends the dump.
 pub struct Sockets {
-    netlink: OwnedFd,
+    channel: Channel,
     query: Query,
-    /// Address families the kernel has not been asked for yet.
+    /// Address families that are still to be asked for.
     families: &'static [u8],
-    /// Number of the request under way.
+    /// Number of the current request.
     seq: u32,
-    buffer: Vec<u8>,
-    /// Bytes of the buffer that were consumed.
-    at: usize,
     interrupted: bool,
     finished: bool,
 }
 
 impl Sockets {
-    /// Sends the query over a netlink socket.
-    pub(super) fn start(netlink: OwnedFd, query: Query) -> io::Result<Self> {
-        let mut sockets = Self {
-            families: match query.family {
-                Some(IpFamily::Ipv6) => &[AF_INET6],
-                _ => &[AF_INET, AF_INET6],
-            },
-            netlink,
-            query,
-            seq: 0,
-            buffer: Vec::with_capacity(BUFFER),
-            at: 0,
-            interrupted: false,
-            finished: false,
-        };
+    /// Sends the query over a channel.
+    fn start(channel: Channel, query: Query) -> io::Result<Self> {
+        let families = query.families();
+        let mut sockets =
+            Self { channel, query, families, seq: 0, interrupted: false, finished: false };
         sockets.request()?;
         Ok(sockets)
     }
 
-    /// Whether the kernel said, up to now, that its tables changed so that the dump is
+    /// Whether the kernel has said so far that its tables changed, so that the dump is
     /// inconsistent.
     ///
-    /// No kernel we know says so of TCP sockets; they can be missed or repeated without it.
+    /// No known kernel says so about TCP sockets. A dump can miss or repeat sockets without it.
     #[doc(alias = "NLM_F_DUMP_INTR")]
     pub fn was_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// Asks for the next family, or finishes.
+    /// Asks for the next family. Finishes the dump if there is none.
     fn request(&mut self) -> io::Result<()> {
         let Some((family, later)) = self.families.split_first() else {
             self.finished = true;
             return Ok(());
         };
         self.families = later;
-        self.seq += 1;
-        // The kernel does not look at the addresses of a dump's request.
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let request = Request {
-            family: *family,
-            dump: true,
-            states: self.query.states,
-            congestion: self.query.congestion,
-            local: (any, self.query.local_port),
-            peer: (any, self.query.peer_port),
-            interface: 0,
-        };
-        send(&self.netlink, &request, self.seq)
+        self.seq = self.channel.send(NLM_F_DUMP, &self.query.request(*family).encode())?;
+        Ok(())
     }
 
-    /// Consumes one message: what it says of a socket, if it does; an error is the dump's end.
+    /// Consumes one message and decodes its socket, if it has one. An outer error ends the dump.
     fn step(&mut self) -> io::Result<Option<Result<Socket, MalformedReply>>> {
-        if self.at >= self.buffer.len() {
-            receive(&self.netlink, &mut self.buffer)?;
-            self.at = 0;
-        }
-        let (message, len) = Message::first(&self.buffer[self.at..])?;
-        self.at += len;
+        let message = self.channel.message()?;
         if message.seq != self.seq {
             return Ok(None);
         }
         self.interrupted |= message.is_interrupted();
         match message.answer()? {
-            Answer::Socket(payload) => return Ok(Some(Socket::decode(payload, Kernel::running()))),
+            Answer::Data { kind: SOCK_DIAG_BY_FAMILY, payload } => {
+                return Ok(Some(Socket::decode(payload, Kernel::running())));
+            }
             Answer::Done => self.request()?,
             Answer::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
-            Answer::Other => {}
+            Answer::Data { .. } | Answer::Acknowledged => {}
         }
         Ok(None)
     }
@@ -142,21 +129,21 @@ impl fmt::Debug for Sockets {
 mod tests {
     use std::os::unix::net::UnixDatagram;
 
+    use super::super::abi::{AF_INET, AF_INET6};
+    use super::super::channel::BUFFER;
+    use super::super::query::IpFamily;
     use super::*;
+    use crate::netlink::Message;
 
-    const SOCKET: u16 = 20;
+    const SOCKET: u16 = SOCK_DIAG_BY_FAMILY;
+    const ERROR: u16 = 2;
     const DONE: u16 = 3;
 
     fn message(kind: u16, flags: u16, seq: u32, payload: &[u8]) -> Vec<u8> {
-        let len = 16 + payload.len() as u32;
-        let mut bytes = len.to_ne_bytes().to_vec();
-        bytes.extend([kind, flags].map(u16::to_ne_bytes).concat());
-        bytes.extend([seq, 0].map(u32::to_ne_bytes).concat());
-        bytes.extend(payload);
-        bytes
+        Message { kind, flags, seq, payload }.encode()
     }
 
-    /// An established IPv4 socket with this cookie, and nothing else of note.
+    /// An established IPv4 socket with this cookie and zeros for the rest.
     fn socket(cookie: u8) -> Vec<u8> {
         let mut payload = vec![0; 72];
         payload[..2].copy_from_slice(&[AF_INET, 1]);
@@ -164,14 +151,16 @@ mod tests {
         payload
     }
 
-    /// A dump of these families with a kernel of ours, which already said this.
+    /// A dump that will ask for these families, and in place of the kernel the other end of its
+    /// channel, which has already sent these datagrams.
     fn dump(families: &'static [u8], datagrams: &[Vec<u8>]) -> (Sockets, UnixDatagram) {
         let (kernel, netlink) = UnixDatagram::pair().expect("two descriptors");
         netlink.set_nonblocking(true).expect("a socket");
         for datagram in datagrams {
             kernel.send(datagram).expect("room for it");
         }
-        let mut sockets = Sockets::start(netlink.into(), Query::new()).expect("room for a request");
+        let channel = Channel::new(netlink.into());
+        let mut sockets = Sockets::start(channel, Query::new()).expect("room for a request");
         assert_eq!(sockets.families, [AF_INET6]);
         sockets.families = families;
         (sockets, kernel)
@@ -200,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_other_requests_are_not_ours() {
+    fn answers_to_other_requests_are_skipped() {
         let stale = message(DONE, 2, 9, &[0; 4]);
         let all = [stale, message(SOCKET, 2, 1, &socket(4)), message(DONE, 2, 1, &[0; 4])].concat();
         let (sockets, _kernel) = dump(&[], &[all]);
@@ -216,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_error_ends_the_dump_however_it_comes() {
-        for kind in [2, DONE] {
+    fn an_error_ends_the_dump_in_either_kind_of_message() {
+        for kind in [ERROR, DONE] {
             let failed = message(kind, 2, 1, &(-2_i32).to_ne_bytes());
             let (mut sockets, _kernel) = dump(&[], &[failed]);
             assert_eq!(error(&mut sockets).raw_os_error(), Some(2));

@@ -1,4 +1,4 @@
-//! One TCP socket as `linux/inet_diag.h` describes it. Pure: bytes in, values out.
+//! One TCP socket, decoded from a reply of `sock_diag`. Pure: bytes in, values out.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -6,20 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use crate::congestion::Congestion;
 use crate::info::TcpInfo;
 use crate::kernel::Kernel;
+use crate::netlink::{Attributes, MalformedReply};
 use crate::state::State;
 
-use super::query::{AF_INET, AF_INET6};
-use crate::netlink::{Attributes, MalformedReply, SOCK_DIAG_BY_FAMILY, word};
-
-/// Attributes of a reply. Those up to eight are asked for by bit `n - 1` of the request.
-pub(super) const INET_DIAG_INFO: u16 = 2;
-pub(super) const INET_DIAG_VEGASINFO: u16 = 3;
-pub(super) const INET_DIAG_CONG: u16 = 4;
-const INET_DIAG_DCTCPINFO: u16 = 9;
-const INET_DIAG_BBRINFO: u16 = 16;
-
-/// Bytes of `struct inet_diag_msg`.
-const MSG: usize = 72;
+use super::abi::{
+    INET_DIAG_BBRINFO, INET_DIAG_CONG, INET_DIAG_DCTCPINFO, INET_DIAG_INFO, INET_DIAG_VEGASINFO,
+    InetDiagMsg, ip,
+};
 
 /// One TCP socket as `sock_diag` describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,59 +21,57 @@ const MSG: usize = 72;
 pub struct Socket {
     /// State of the connection.
     ///
-    /// `FinWait2` without `info` is a connection whose program is gone and that the kernel keeps
-    /// like a `TimeWait`.
+    /// `FinWait2` without `info` is a connection whose program is gone: the kernel keeps it like
+    /// one in `TimeWait`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "text"))]
     pub state: State,
-    /// Address and port of this side; 0 and the unspecified address where a listener accepts any.
+    /// Address and port of this side; the unspecified address if a listener accepts any.
     ///
-    /// IPv4 where a dual-stack socket uses IPv4 (the kernel says `::ffff:192.0.2.1`). A link-local
-    /// address has its scope id where the socket is bound to the interface.
+    /// IPv4 if a dual-stack socket uses IPv4 (the kernel says `::ffff:192.0.2.1`). A link-local
+    /// address has its scope id if the socket is bound to the interface.
     pub local: SocketAddr,
     /// Address and port of the other side, both unspecified in LISTEN.
     pub peer: SocketAddr,
-    /// Index of the network interface the socket is bound to. Absent where it is bound to none.
+    /// Index of the network interface that the socket is bound to. Absent if it is bound to none.
     pub interface: Option<u32>,
-    /// The socket's cookie, the same number as [`socket_cookie`](crate::socket_cookie) has. A
-    /// connection keeps it in TIME_WAIT.
+    /// The socket's cookie, the same number that [`socket_cookie`](crate::socket_cookie) returns.
+    /// A connection keeps it in TIME_WAIT.
     pub cookie: u64,
     /// User that created the socket, as the caller's user namespace numbers it.
     ///
-    /// Absent where the kernel cannot have meant it: it writes 0, which is root, for a socket that
-    /// no program holds.
+    /// Absent if the kernel says 0, which is root, and no program holds the socket: then it says 0
+    /// whoever the user was.
     pub uid: Option<u32>,
     /// Inode in `sockfs`: `socket:[inode]` in `/proc/*/fd` leads to the program.
     ///
-    /// Absent where no program holds the socket: TIME_WAIT, orphans, and what waits to be accepted.
+    /// Absent if no program holds the socket: in TIME_WAIT, for orphans, and for connections that
+    /// wait to be accepted.
     pub inode: Option<u32>,
-    /// Bytes received in order that the program has not read; a received FIN counts as one.
+    /// Bytes received in order that the program has not read; a received FIN counts as one byte.
     ///
-    /// In LISTEN: connections that wait to be accepted. Always 0 where `info` is absent.
+    /// In LISTEN: connections that wait to be accepted. Always 0 if `info` is absent.
     pub receive_queue: u32,
     /// Bytes written that the peer has not acknowledged, sent or not; our SYN and our FIN count as
-    /// one each.
+    /// one byte each.
     ///
-    /// In LISTEN: the backlog, of which the accept queue may hold one more. Always 0 where `info`
-    /// is absent.
+    /// In LISTEN: the backlog; the accept queue may hold one connection more. Always 0 if `info` is
+    /// absent.
     pub send_queue: u32,
-    /// What `TCP_INFO` says: the same kernel function, the same decoder as [`read`](crate::read).
+    /// What `TCP_INFO` says, by the same kernel function and decoder as [`read`](crate::read).
     ///
-    /// Absent where the kernel keeps too little of the connection to say anything: TIME_WAIT,
-    /// FIN_WAIT2 without a program, and SYN_RECV until the handshake is over.
+    /// Absent if the kernel keeps too little of the connection: in TIME_WAIT, in FIN_WAIT2 without
+    /// a program, and in SYN_RECV until the handshake is complete.
     pub info: Option<TcpInfo>,
-    /// Congestion control. Absent where it was not asked for, and where `info` is absent.
+    /// Congestion control. Absent if it was not asked for, and if `info` is absent.
     pub congestion: Option<Congestion>,
 }
 
 impl Socket {
-    /// Decodes a `struct inet_diag_msg` and the attributes behind it.
+    /// Decodes the payload of a reply.
     pub(super) fn decode(payload: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
-        let Some((msg, attributes)) = payload.split_first_chunk::<MSG>() else {
-            return Err(MalformedReply::Payload { kind: SOCK_DIAG_BY_FAMILY, len: payload.len() });
-        };
-        let interface = Some(word(msg, 40)).filter(|index| *index != 0);
-        let [local, peer] = addresses(msg, interface)?;
-        let (uid, inode) = (word(msg, 64), word(msg, 68));
+        let (msg, attributes) = InetDiagMsg::split(payload)?;
+        let interface = Some(msg.id.interface).filter(|index| *index != 0);
+        let [local, peer] = addresses(&msg, interface)?;
 
         let mut info = None;
         let mut algorithm = None;
@@ -99,15 +90,15 @@ impl Socket {
             }
         }
         Ok(Self {
-            state: State::from(msg[1]),
+            state: State::from(msg.state),
             local,
             peer,
             interface,
-            cookie: u64::from(word(msg, 48)) << 32 | u64::from(word(msg, 44)),
-            uid: (uid != 0 || inode != 0).then_some(uid),
-            inode: (inode != 0).then_some(inode),
-            receive_queue: word(msg, 56),
-            send_queue: word(msg, 60),
+            cookie: msg.id.cookie,
+            uid: (msg.uid != 0 || msg.inode != 0).then_some(msg.uid),
+            inode: (msg.inode != 0).then_some(msg.inode),
+            receive_queue: msg.rqueue,
+            send_queue: msg.wqueue,
             info,
             congestion: algorithm.map(|algorithm| {
                 let report = report.filter(|(kind, _)| belongs(*kind, &algorithm));
@@ -117,42 +108,34 @@ impl Socket {
     }
 }
 
-/// Whether a report can be the named algorithm's. The kernel writes name and report one after the
-/// other: the algorithm may change in between, and vegas and dctcp reports have the same length.
+/// Whether a report can come from the named algorithm.
+///
+/// The kernel writes first the name, then the report, and the algorithm can change in between.
+/// Reports of vegas and dctcp have the same length, so the length does not tell them apart.
 fn belongs(report: u16, algorithm: &str) -> bool {
     match report {
-        // Fallen back, it calls itself dctcp-reno.
+        // After a fallback, the algorithm is called dctcp-reno.
         INET_DIAG_DCTCPINFO => algorithm.starts_with("dctcp"),
         INET_DIAG_BBRINFO => !algorithm.starts_with("dctcp"),
         _ => !algorithm.starts_with("dctcp") && !algorithm.starts_with("bbr"),
     }
 }
 
-/// Local and peer address of a `struct inet_diag_msg`.
-fn addresses(msg: &[u8; MSG], interface: Option<u32>) -> Result<[SocketAddr; 2], MalformedReply> {
-    let ip = |at: usize| match msg[0] {
-        AF_INET => Ok(IpAddr::V4(Ipv4Addr::from([msg[at], msg[at + 1], msg[at + 2], msg[at + 3]]))),
-        AF_INET6 => {
-            let octets: [u8; 16] = msg[at..at + 16].try_into().expect("a range of 16 bytes");
-            Ok(Ipv6Addr::from(octets).to_canonical())
-        }
-        family => Err(MalformedReply::Family(family)),
-    };
-    let [local, mut peer] = [ip(8)?, ip(24)?];
-    // A listener bound to ::ffff:192.0.2.1 has the peer ::, which is no IPv4 address by itself.
+/// The local and the peer address.
+fn addresses(msg: &InetDiagMsg, interface: Option<u32>) -> Result<[SocketAddr; 2], MalformedReply> {
+    let ip = |bytes| ip(msg.family, bytes).map(|ip| ip.to_canonical());
+    let [local, mut peer] = [ip(msg.id.src)?, ip(msg.id.dst)?];
+    // A listener bound to ::ffff:192.0.2.1 has the peer ::, which is not a mapped IPv4 address.
     if local.is_ipv4() && peer == Ipv6Addr::UNSPECIFIED {
         peer = Ipv4Addr::UNSPECIFIED.into();
     }
-    let address = |ip, at: usize| {
-        let port = u16::from_be_bytes([msg[at], msg[at + 1]]);
-        match (ip, interface) {
-            (IpAddr::V6(ip), Some(scope)) if ip.is_unicast_link_local() => {
-                SocketAddrV6::new(ip, port, 0, scope).into()
-            }
-            _ => SocketAddr::new(ip, port),
+    let address = |ip, port| match (ip, interface) {
+        (IpAddr::V6(ip), Some(scope)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, port, 0, scope).into()
         }
+        _ => SocketAddr::new(ip, port),
     };
-    Ok([address(local, 4), address(peer, 6)])
+    Ok([address(local, msg.id.sport), address(peer, msg.id.dport)])
 }
 
 /// The text before the first NUL.
@@ -167,229 +150,4 @@ fn text<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::
 }
 
 #[cfg(all(test, target_endian = "little"))]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::congestion::CongestionInfo;
-    use crate::netlink::{Answer, Message};
-
-    const EXACT: &str = include_str!("../../integration/data/nl_k6.18_exact_estab.hex");
-    const DUMP: &str = include_str!("../../integration/data/nl_k6.18_dump_estab_extff.hex");
-    const BARE: &str = include_str!("../../integration/data/nl_k6.18_dump_estab_ext0.hex");
-    const LISTEN: &str = include_str!("../../integration/data/nl_k6.18_dump_listen_extff.hex");
-    const SUBFLOW: &str =
-        include_str!("../../integration/data/nl_k6.18_dump_tcp_mptcp_subflow.hex");
-    const CLOSED: &str = include_str!("../../integration/data/nl_k6.18_event_destroy_client.hex");
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("hexadecimal") as u8;
-        let pairs = hex.trim().as_bytes().chunks_exact(2);
-        pairs.map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect()
-    }
-
-    fn kernel() -> Kernel {
-        let Ok(kernel) = "6.18.44".parse();
-        kernel
-    }
-
-    /// Every socket of a datagram; the first error ends it.
-    fn sockets(mut datagram: &[u8]) -> Result<Vec<Socket>, MalformedReply> {
-        let mut sockets = Vec::new();
-        while !datagram.is_empty() {
-            let (message, len) = Message::first(datagram)?;
-            if let Answer::Socket(payload) = message.answer()? {
-                sockets.push(Socket::decode(payload, &kernel())?);
-            }
-            datagram = &datagram[len..];
-        }
-        Ok(sockets)
-    }
-
-    fn one(hex: &str) -> Socket {
-        let [socket] = sockets(&bytes(hex)).expect("captured").try_into().expect("one socket");
-        socket
-    }
-
-    fn loopback(port: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, port).into()
-    }
-
-    /// The captured connection as an IPv6 socket between these addresses, bound to interface 3.
-    fn over_ipv6(local: &str, peer: &str) -> Socket {
-        let mut datagram = bytes(EXACT);
-        datagram[16] = AF_INET6;
-        for (at, ip) in [(24, local), (40, peer)] {
-            let ip: Ipv6Addr = ip.parse().expect("an IPv6 address");
-            datagram[at..at + 16].copy_from_slice(&ip.octets());
-        }
-        datagram[56] = 3;
-        sockets(&datagram).expect("still whole").remove(0)
-    }
-
-    #[test]
-    fn a_connection_as_linux_6_18_told_it() {
-        let socket = one(EXACT);
-        let info = socket.info.as_ref().expect("a connection has it");
-        assert_eq!((info.state, info.reply_len), (State::Established, 280));
-        assert_eq!(info.rtt, Some(Duration::from_micros(47)));
-        assert_eq!(info.rttvar, Some(Duration::from_micros(27)));
-        assert_eq!((info.snd_cwnd, info.bytes_acked), (Some(11), Some(5001)));
-        assert_eq!((info.bytes_received, info.max_pacing_rate), (Some(100), None));
-        let congestion = socket.congestion.as_ref().expect("it was asked for");
-        let Some(CongestionInfo::Bbr(bbr)) = &congestion.info else {
-            panic!("it was a connection with bbr")
-        };
-        assert_eq!((&*congestion.algorithm, bbr.bandwidth), ("bbr", Some(0x1_406f_387d)));
-        assert_eq!(bbr.min_rtt, Some(Duration::from_micros(10)));
-        let expected = Socket {
-            state: State::Established,
-            local: loopback(60948),
-            peer: loopback(50179),
-            interface: None,
-            cookie: 97055,
-            uid: Some(0),
-            inode: Some(459_726),
-            receive_queue: 0,
-            send_queue: 0,
-            info: socket.info.clone(),
-            congestion: socket.congestion.clone(),
-        };
-        assert_eq!(socket, expected);
-    }
-
-    #[test]
-    fn a_dump_holds_both_ends() {
-        let both = sockets(&bytes(DUMP)).expect("captured");
-        let told: Vec<_> = both.iter().map(|s| (s.local, s.peer, s.cookie, s.inode)).collect();
-        let (server, client) = (loopback(50179), loopback(60948));
-        let expected =
-            [(server, client, 97054, Some(459_727)), (client, server, 97055, Some(459_726))];
-        assert_eq!(told, expected);
-        assert_eq!(both[1], one(EXACT));
-        assert_eq!(both[0].info.as_ref().and_then(|info| info.bytes_received), Some(5000));
-    }
-
-    #[test]
-    fn what_was_not_asked_for_is_absent() {
-        let both = sockets(&bytes(BARE)).expect("captured");
-        assert_eq!(both.len(), 2);
-        for socket in both {
-            assert_eq!((socket.info, socket.congestion), (None, None));
-        }
-    }
-
-    #[test]
-    fn a_listener_tells_its_queue_and_backlog() {
-        let listener = one(LISTEN);
-        assert_eq!((listener.state, listener.local), (State::Listen, loopback(50179)));
-        assert_eq!(listener.peer, (Ipv4Addr::UNSPECIFIED, 0).into());
-        assert_eq!((listener.receive_queue, listener.send_queue), (0, 5));
-        let info = listener.info.expect("listeners have it");
-        assert_eq!((info.accept_queue, info.backlog, info.unacked), (Some(0), Some(5), None));
-        let congestion = listener.congestion.expect("it was asked for");
-        assert_eq!((&*congestion.algorithm, congestion.info), ("bbr", None));
-    }
-
-    #[test]
-    fn unknown_attributes_are_skipped() {
-        let subflow = one(SUBFLOW);
-        assert_eq!((subflow.cookie, subflow.inode), (97061, Some(459_735)));
-        assert_eq!(subflow.info.and_then(|info| info.bytes_acked), Some(1001));
-    }
-
-    #[test]
-    fn a_socket_nobody_holds_has_no_owner() {
-        let closed = one(CLOSED);
-        assert_eq!((closed.state, closed.uid, closed.inode), (State::Close, None, None));
-        assert_eq!(closed.info.and_then(|info| info.bytes_acked), Some(5002));
-        let mut kept = bytes(CLOSED);
-        kept[80..82].copy_from_slice(&1000_u16.to_ne_bytes());
-        assert_eq!(sockets(&kept).expect("still whole")[0].uid, Some(1000));
-    }
-
-    #[test]
-    fn mapped_addresses_are_ipv4() {
-        let mapped = over_ipv6("::ffff:192.0.2.1", "::ffff:198.51.100.2");
-        assert_eq!(mapped.local, "192.0.2.1:60948".parse().expect("an address"));
-        assert_eq!(mapped.peer, "198.51.100.2:50179".parse().expect("an address"));
-        assert_eq!(mapped.interface, Some(3));
-        let listener = over_ipv6("::ffff:192.0.2.1", "::");
-        assert_eq!(listener.peer.ip(), Ipv4Addr::UNSPECIFIED);
-        assert_eq!(over_ipv6("::", "::").local.ip(), Ipv6Addr::UNSPECIFIED);
-    }
-
-    #[test]
-    fn link_local_addresses_have_their_scope() {
-        let socket = over_ipv6("fe80::1", "2001:db8::2");
-        let local = SocketAddrV6::new("fe80::1".parse().expect("an address"), 60948, 0, 3);
-        assert_eq!(socket.local, local.into());
-        assert_eq!(socket.peer, "[2001:db8::2]:50179".parse().expect("an address"));
-    }
-
-    #[test]
-    fn a_report_of_another_algorithm_is_dropped() {
-        let of = |report, name: &str| belongs(report, name);
-        assert!(of(INET_DIAG_BBRINFO, "bbr") && of(INET_DIAG_BBRINFO, "brutal"));
-        assert!(of(INET_DIAG_DCTCPINFO, "dctcp-reno") && of(INET_DIAG_VEGASINFO, "nv"));
-        assert!(!of(INET_DIAG_VEGASINFO, "dctcp") && !of(INET_DIAG_DCTCPINFO, "vegas"));
-        assert!(!of(INET_DIAG_VEGASINFO, "bbr") && !of(INET_DIAG_BBRINFO, "dctcp"));
-    }
-
-    #[test]
-    fn a_shorter_datagram_is_an_error_not_half_a_socket() {
-        for hex in [EXACT, DUMP, BARE, LISTEN, SUBFLOW, CLOSED] {
-            let whole = bytes(hex);
-            let all = sockets(&whole).expect("captured");
-            for len in 1..whole.len() {
-                match sockets(&whole[..len]) {
-                    Ok(some) => assert_eq!(some, all[..1], "{len} bytes"),
-                    Err(malformed) => assert!(
-                        matches!(malformed, MalformedReply::Message { room, .. } if room <= len),
-                        "{len} bytes: {malformed}"
-                    ),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_shorter_payload_is_no_socket() {
-        let datagram = bytes(EXACT);
-        for len in 0..MSG {
-            let error = MalformedReply::Payload { kind: SOCK_DIAG_BY_FAMILY, len };
-            assert_eq!(Socket::decode(&datagram[16..16 + len], &kernel()), Err(error));
-        }
-        let family = [vec![1], vec![0; 71]].concat();
-        assert_eq!(Socket::decode(&family, &kernel()), Err(MalformedReply::Family(1)));
-        let empty = [&datagram[16..16 + MSG], &[4, 0, 2, 0]].concat();
-        let error = Socket::decode(&empty, &kernel()).expect_err("an empty reply");
-        assert_eq!(error.to_string(), "tcp_info reply of 0 bytes");
-        let twice = [&datagram[16..], &datagram[16 + MSG..]].concat();
-        assert_eq!(Socket::decode(&twice, &kernel()), Ok(one(EXACT)));
-    }
-
-    #[test]
-    fn no_mutation_panics() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize
-        };
-        let mut outcomes = [0; 2];
-        for hex in [EXACT, DUMP, BARE, LISTEN, SUBFLOW, CLOSED] {
-            let whole = bytes(hex);
-            for _ in 0..20_000 {
-                let mut mutant = whole.clone();
-                for _ in 0..=random() % 8 {
-                    let at = random() % mutant.len();
-                    mutant[at] = random() as u8;
-                }
-                outcomes[usize::from(sockets(&mutant).is_ok())] += 1;
-            }
-        }
-        assert!(outcomes.iter().all(|count| *count > 1000), "{outcomes:?}");
-    }
-}
+mod tests;

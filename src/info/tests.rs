@@ -60,7 +60,8 @@ impl Captured {
     }
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+/// Decodes hexadecimal digits, and skips everything else.
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|letter| letter.to_digit(16)).collect();
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }

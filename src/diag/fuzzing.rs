@@ -1,15 +1,16 @@
-//! What holds for any bytes in place of a datagram of `sock_diag`: `fuzz/` tries.
+//! Checks that hold for any bytes in place of a datagram. A target of `fuzz/` runs them.
 
 use crate::kernel::Kernel;
 use crate::netlink::{Answer, Attributes, HEADER, MalformedReply, Message};
 
+use super::abi::SOCK_DIAG_BY_FAMILY;
 use super::socket::Socket;
 
-/// Takes a datagram apart as a dump does; panics where something does not hold.
+/// Decodes a datagram as a dump does, and panics if a check fails.
 #[cfg_attr(not(fuzzing), allow(unreachable_pub))]
-pub fn hold_for_any_datagram(datagram: &[u8]) {
+pub fn check_datagram(datagram: &[u8]) {
     let Ok(kernel) = "6.18.44".parse();
-    let (sockets, end) = taken_apart(datagram, &kernel);
+    let (sockets, end) = decode(datagram, &kernel);
     for socket in &sockets {
         assert!(!format!("{socket:?}").contains('\n'));
         let reply = socket.info.as_ref().map_or(0, |info| info.reply_len);
@@ -18,13 +19,13 @@ pub fn hold_for_any_datagram(datagram: &[u8]) {
     if let Some(malformed) = end {
         assert!(!malformed.to_string().contains('\n'));
     }
-    // What comes later in a datagram changes nothing of what came before.
-    let (before, _) = taken_apart(&datagram[..datagram.len() / 2], &kernel);
+    // Later bytes of a datagram do not change the sockets before them.
+    let (before, _) = decode(&datagram[..datagram.len() / 2], &kernel);
     assert_eq!(before[..], sockets[..before.len()]);
 }
 
-/// The sockets in front of the first message that is none, and what is wrong with that.
-fn taken_apart(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<MalformedReply>) {
+/// The sockets before the first malformed message, and what is wrong with that message.
+fn decode(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<MalformedReply>) {
     let (mut rest, mut sockets) = (datagram, Vec::new());
     while !rest.is_empty() {
         let (message, len) = match Message::first(rest) {
@@ -33,16 +34,16 @@ fn taken_apart(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<Malform
         };
         assert!((HEADER..=rest.len()).contains(&len), "{len} of {}", rest.len());
         match message.answer() {
-            Ok(Answer::Socket(payload)) => {
+            Ok(Answer::Data { kind: SOCK_DIAG_BY_FAMILY, payload }) => {
                 assert!(payload.len() <= len - HEADER);
-                every_attribute_lies_within(payload);
+                check_attributes(payload);
                 match Socket::decode(payload, kernel) {
                     Ok(socket) => sockets.push(socket),
                     Err(malformed) => return (sockets, Some(malformed)),
                 }
             }
             Ok(Answer::Failed(errno)) => assert!(errno > 0, "error number {errno}"),
-            Ok(Answer::Done | Answer::Other) => {}
+            Ok(Answer::Data { .. } | Answer::Done | Answer::Acknowledged) => {}
             Err(malformed) => return (sockets, Some(malformed)),
         }
         rest = &rest[len..];
@@ -50,8 +51,8 @@ fn taken_apart(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<Malform
     (sockets, None)
 }
 
-/// Attributes lie one behind the other, and at most the last one is malformed.
-fn every_attribute_lies_within(payload: &[u8]) {
+/// Attributes follow one another without overlap, and only the last one can be malformed.
+fn check_attributes(payload: &[u8]) {
     let mut attributes = Attributes(payload);
     let mut left = payload.len();
     while let Some(attribute) = attributes.next() {
@@ -68,9 +69,11 @@ fn every_attribute_lies_within(payload: &[u8]) {
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use crate::info::tests::bytes;
+
     use super::*;
 
-    /// Files in a folder of the repository, and in those below it.
+    /// Files in a folder of the repository and in its subfolders.
     fn files(folder: &str) -> Vec<PathBuf> {
         let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
         let mut files = Vec::new();
@@ -84,23 +87,18 @@ mod tests {
     }
 
     #[test]
-    fn what_kernels_said_and_fuzzing_found_still_holds() {
+    fn captured_datagrams_and_the_fuzzers_finds_pass() {
         let found = files("fuzz/corpus/netlink");
         for path in &found {
-            hold_for_any_datagram(&std::fs::read(path).expect("it can be read"));
+            check_datagram(&std::fs::read(path).expect("it can be read"));
         }
-        let mut said = files("integration/data");
-        said.retain(|path| {
+        let mut captured = files("integration/data");
+        captured.retain(|path| {
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nl_"))
         });
-        for path in &said {
-            let hex = std::fs::read_to_string(path).expect("hexadecimal digits");
-            let byte = |pair| u8::from_str_radix(pair, 16).expect("two digits");
-            let hex: String = hex.split_whitespace().collect();
-            let bytes: Vec<u8> =
-                (0..hex.len()).step_by(2).map(|at| byte(&hex[at..at + 2])).collect();
-            hold_for_any_datagram(&bytes);
+        for path in &captured {
+            check_datagram(&bytes(&std::fs::read_to_string(path).expect("hexadecimal digits")));
         }
-        println!("{} datagrams of kernels, {} of the fuzzer", said.len(), found.len());
+        println!("{} captured datagrams, {} of the fuzzer", captured.len(), found.len());
     }
 }
