@@ -1,5 +1,6 @@
 //! The house rules, checked by reading the repository as text.
 
+mod generated;
 mod names;
 mod readme;
 mod source;
