@@ -284,13 +284,80 @@ impl<'r> Reply<'r> {
     }
 }
 
-/// The raw numbers of all rows of one kind, in table order; bit `i` of `present` vouches for the
-/// `i`th.
-#[derive(Clone, Copy, Debug)]
+/// Numbers of the rows of one kind, by rank, and which of them are present: what one reply says, a
+/// difference of two, or a sum of many. A counter has this form from the reply to the snapshot.
+///
+/// `KIND` is a [`FieldKind`], `N` the number of its rows, and `values` are in the kernel's units.
+/// A number that is not present is 0, so sums need not look at `present`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg(feature = "otel")]
-pub(crate) struct Raw<const N: usize> {
+pub(crate) struct Numbers<const KIND: u8, const N: usize> {
+    /// Bit `rank` says that the number of this rank is present.
     pub(crate) present: u64,
     pub(crate) values: [u64; N],
+}
+
+#[cfg(feature = "otel")]
+macro_rules! numbers {
+    ($($alias:ident of $kind:ident),+) => {
+        $(pub(crate) type $alias =
+            Numbers<{ FieldKind::$kind as u8 }, { count(FieldKind::$kind) }>;)+
+    };
+}
+
+#[cfg(feature = "otel")]
+numbers! {
+    CounterNumbers of Counter, UpDownNumbers of UpDown, DistributionNumbers of Distribution,
+    PropertyNumbers of Property
+}
+
+#[cfg(feature = "otel")]
+impl<const KIND: u8, const N: usize> Numbers<KIND, N> {
+    /// How many rows there are.
+    pub(crate) const LEN: usize = N;
+
+    /// Nothing is present.
+    pub(crate) const NONE: Self = Self { present: 0, values: [0; N] };
+
+    /// Whether the number of this rank is present.
+    pub(crate) const fn is_present(&self, rank: usize) -> bool {
+        self.present >> rank & 1 != 0
+    }
+
+    /// The number of a field as a value; `None` if it is absent or the field is of another kind.
+    pub(crate) fn get(&self, field: &Field) -> Option<FieldValue> {
+        let has = field.kind as u8 == KIND && self.is_present(field.rank);
+        has.then(|| field.measure(self.values[field.rank]))
+    }
+
+    /// Adds other numbers. What is present in one of both is present in the sum.
+    #[inline]
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.present |= other.present;
+        for (sum, number) in self.values.iter_mut().zip(&other.values) {
+            *sum = sum.wrapping_add(*number);
+        }
+    }
+
+    /// What each number grew by since `earlier`; 0 if it fell.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let grown = |rank: usize| self.values[rank].saturating_sub(earlier.values[rank]);
+        Self { present: self.present, values: std::array::from_fn(grown) }
+    }
+
+    /// The same numbers, but 0 for those whose bit is set in `ranks`. They stay present.
+    pub(crate) fn with_zeros(mut self, ranks: u64) -> Self {
+        for (rank, number) in self.values.iter_mut().enumerate() {
+            *number &= (ranks >> rank & 1).wrapping_sub(1);
+        }
+        self
+    }
+
+    /// The same numbers, with those present as well whose bit is set in `ranks`.
+    pub(crate) fn with_present(mut self, ranks: u64) -> Self {
+        self.present |= ranks;
+        self
+    }
 }
 
 /// How many rows are of a kind.
@@ -354,6 +421,8 @@ macro_rules! table {
     };
     (@or $value:literal $($default:tt)+) => { $value };
     (@or $($default:tt)+) => { $($default)+ };
+    (@given) => { false };
+    (@given $thing:ident) => { true };
     (@stem) => { None };
     (@stem $stem:literal) => { Some($stem) };
     (@part) => { None };
@@ -429,30 +498,28 @@ macro_rules! table {
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Row { $($name),+ }
 
-        // `Numbers::of` reads a row where it lies before Linux 7.0.
-        $($(const _: () = assert!(
-            matches!(FieldKind::$kind, FieldKind::Property)
-                && table!(@place $new_int $new_offset $new_first $new_end).size > 0,
-            concat!(stringify!($name), " is counted and has moved"),
-        );)?)+
-
         #[cfg(feature = "otel")]
-        impl<const N: usize> Raw<N> {
+        impl<const KIND: u8, const N: usize> Numbers<KIND, N> {
             /// What the kernel reported for the rows of one kind, without converting anything.
             #[inline]
-            pub(crate) fn of<const KIND: u8>(reply: &Reply<'_>) -> Self {
+            pub(crate) fn of(reply: &Reply<'_>) -> Self {
                 const BIG: bool = cfg!(target_endian = "big");
-                let mut raw = Self { present: 0, values: [0; N] };
+                // Read here from its first place alone: only a property may have another one.
+                $(const {
+                    let moved = table!(@given $($new_int)?);
+                    assert!(!moved || matches!(FieldKind::$kind, FieldKind::Property));
+                })+
+                let mut numbers = Self::NONE;
                 $(if KIND == FieldKind::$kind as u8 {
                     const RANK: usize = Row::$name.rank();
                     const PLACE: Place = table!(@place $int $offset $($first $end)?);
                     let value = PLACE.load::<BIG>(reply.bytes);
                     let present = reply.evidence.shows::<false>(&row::$name::RULE)
                         && !nothing::$nothing(value);
-                    raw.present |= u64::from(present) << RANK;
-                    raw.values[RANK] = value;
+                    numbers.present |= u64::from(present) << RANK;
+                    numbers.values[RANK] = if present { value } else { 0 };
                 })+
-                raw
+                numbers
             }
         }
 

@@ -58,14 +58,17 @@ use self::slots::lock;
 ///
 /// # Memory
 ///
-/// Half a kilobyte for each socket of the most that were ever watched at once. Beside that it is
-/// bounded, whatever the program does: up to 1,024 open connections that were given back, and the
-/// cookies of the last 4,096 that ended, for groups and again for sockets reported one by one; the
-/// totals of [`max_groups`](MonitorBuilder::with_max_groups), and of up to 4,096 that made room and
-/// that some provider has still to miss; for each provider the totals of the sockets it was shown
-/// last, [`max_sockets`](MonitorBuilder::with_max_sockets), and
-/// [`samples`](MonitorBuilder::with_samples) of each group; and 1,024 errors that wait for
-/// [`on_error`](MonitorBuilder::on_error).
+/// Half a kilobyte for each socket of the most that were ever watched at once. Everything else is
+/// bounded, whatever the program does:
+///
+/// - up to 1,024 open connections that were given back, and the cookies of the last 4,096 that
+///   ended; for groups, and again for sockets reported one by one;
+/// - the totals of [`max_groups`](MonitorBuilder::with_max_groups), and of up to 4,096 groups that
+///   made room and are still to be missed by some provider;
+/// - for each provider the totals of the sockets it was shown last, up to
+///   [`max_sockets`](MonitorBuilder::with_max_sockets), and up to
+///   [`samples`](MonitorBuilder::with_samples) of each group;
+/// - 1,024 errors that wait for [`on_error`](MonitorBuilder::on_error).
 ///
 /// # Examples
 ///
@@ -104,15 +107,15 @@ impl Monitor {
     /// The group with these attributes: equal attributes, in any order, are the same group.
     ///
     /// Groups are few: a listener, an upstream, a service. Beyond
-    /// [`max_groups`](MonitorBuilder::with_max_groups) a group that nobody has used [for
-    /// long](MonitorBuilder::with_group_retention) makes room, or else the sockets are reported
-    /// under `otel.metric.overflow=true`.
+    /// [`max_groups`](MonitorBuilder::with_max_groups) a group that nobody has used
+    /// [for long](MonitorBuilder::with_group_retention) makes room. If there is none, the sockets
+    /// are reported under `otel.metric.overflow=true`.
     ///
     /// The SDK never forgets a histogram series: a cumulative exporter shows those of every group
     /// there ever was. They share 1.25 MiB of a push, some 400 groups of two attributes; the
     /// samples of later groups are under `otel.metric.overflow=true`: see
     /// [`max_groups`](MonitorBuilder::with_max_groups). An attribute that cannot be exported is
-    /// changed, and told to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
+    /// changed, and reported to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
         let place = self.shared.place(MetricFamily::Group, &attributes, self.shared.config.groups);

@@ -59,6 +59,11 @@ fn of_socket(metric: &Metric) -> bool {
     metric.name.starts_with("tcp.socket.")
 }
 
+/// The place of a metric's section in `docs/metrics.md`.
+fn section_of(metric: &Metric) -> usize {
+    if of_socket(metric) { 1 } else { 2 * usize::from(metric.name.starts_with("tcp.monitor.")) }
+}
+
 /// `docs/metrics.md`: every metric, every attribute, every field.
 fn document() -> String {
     let mut text = format!(
@@ -66,26 +71,23 @@ fn document() -> String {
          A metric is there exactly when the kernel reported its field. Every metric of a group \
          has the group's\nattributes, and every metric of a socket the socket's.\n"
     );
-    let sections: [(&str, &str, fn(&Metric) -> bool); 3] = [
-        ("Groups", "One series for each group: live and ended connections together.", |metric| {
-            !of_socket(metric) && !metric.name.starts_with("tcp.monitor.")
-        }),
+    let sections = [
+        ("Groups", "One series for each group: live and ended connections together."),
         (
             "Sockets",
             "One series for each socket that is watched by itself. The name is the group's with \
              `tcp.socket.` in\nplace of `tcp.`; what is a histogram of a group is a gauge here.",
-            of_socket,
         ),
-        ("The monitor itself", "", |metric| metric.name.starts_with("tcp.monitor.")),
+        ("The monitor itself", ""),
     ];
-    for (title, about, chosen) in sections {
+    for (section, (title, about)) in sections.into_iter().enumerate() {
         write!(text, "\n## {title}\n").expect("a string takes any text");
         if !about.is_empty() {
             write!(text, "\n{about}\n").expect("a string takes any text");
         }
         text.push_str("\n| metric | instrument | unit | by | fields | what it is |\n");
         text.push_str("| --- | --- | --- | --- | --- | --- |\n");
-        for metric in metrics().iter().filter(|metric| chosen(metric)) {
+        for metric in metrics().iter().filter(|metric| section_of(metric) == section) {
             let quoted = |name: &str| format!("`{name}`");
             let fields: Vec<_> = metric.fields.iter().map(|field| quoted(field.name)).collect();
             let by: Vec<_> = metric.attributes.iter().map(|name| quoted(name)).collect();

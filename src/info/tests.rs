@@ -98,3 +98,22 @@ fn a_big_endian_reply_says_what_a_little_endian_one_with_the_same_values_does() 
     }
     assert!(compared >= 50, "{compared} replies");
 }
+
+#[test]
+#[cfg(feature = "otel")]
+fn numbers_add_up_and_are_present_in_a_sum_if_they_were_in_any() {
+    let numbers = |present, first, second| {
+        let mut numbers = UpDownNumbers::NONE.with_present(present);
+        (numbers.values[0], numbers.values[1]) = (first, second);
+        numbers
+    };
+    let mut sum = numbers(0b01, 5, 0);
+    sum.add(&numbers(0b10, 0, 7));
+    assert_eq!(sum, numbers(0b11, 5, 7));
+    assert_eq!(sum.since(&numbers(0b11, 2, 9)), numbers(0b11, 3, 0));
+    assert_eq!(sum.with_zeros(0b10), numbers(0b11, 5, 0));
+    let rows: Vec<_> = rows(FieldKind::UpDown).collect();
+    assert_eq!(sum.get(rows[1]), Some(FieldValue::Integer(7)));
+    assert_eq!(sum.get(rows[2]), None);
+    assert_eq!(sum.get(FIELDS.iter().find(|it| it.kind == FieldKind::Counter).unwrap()), None);
+}

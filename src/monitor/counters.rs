@@ -11,20 +11,17 @@
 //! | segments, ECN bytes | less, a larger step on | the bytes decide | the step, or what it says |
 //! | other 16 or 32 bits | less, a larger step on | it alone starts again | what it says |
 //!
-//! A counter in doubt never restarts another. Totals are exact if each counter is read once per
+//! A counter in doubt never restarts another. PerCounter are exact if each counter is read once per
 //! half range, and each new connection before it has more bytes of every kind than the one before
 //! it. Otherwise they are too low rather than too high.
 
-use crate::info::{self, CounterHabit, FIELDS, Field, FieldKind, FieldValue, Raw};
+use crate::info::{CounterHabit, CounterNumbers, FIELDS, Field, FieldKind};
 
 /// How many rows are counters.
-pub(crate) const COUNTERS: usize = info::count(FieldKind::Counter);
+const COUNTERS: usize = CounterNumbers::LEN;
 
-/// The raw counters of one reply.
-pub(crate) type RawCounters = Raw<COUNTERS>;
-
-/// Totals in the kernel's units, by rank among the counters.
-pub(crate) type Totals = [u64; COUNTERS];
+/// A number for each counter, by rank.
+type PerCounter = [u64; COUNTERS];
 
 impl CounterHabit {
     /// Whether `tcp_disconnect()` leaves it, or a part of it, as it was.
@@ -56,7 +53,7 @@ const HABITS: [CounterHabit; COUNTERS] = {
 };
 
 /// The bits that each counter has.
-const MASKS: Totals = {
+const MASKS: PerCounter = {
     let (mut masks, mut rank) = ([0; COUNTERS], 0);
     while rank < COUNTERS {
         masks[rank] = u64::MAX >> (64 - 8 * ROWS[rank].size);
@@ -66,7 +63,7 @@ const MASKS: Totals = {
 };
 
 /// The bit of each counter that is set in a step of at least half its range.
-const HALVES: Totals = {
+const HALVES: PerCounter = {
     let (mut halves, mut rank) = (MASKS, 0);
     while rank < COUNTERS {
         halves[rank] -= MASKS[rank] >> 1;
@@ -82,57 +79,44 @@ const CLOCK_RANGE: u64 = 1_000 << 32;
 /// The counters of one socket since it is watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
-    totals: Totals,
-    /// Which counters were ever reported.
-    seen: u64,
+    /// What was counted so far, of every counter that was ever reported.
+    totals: CounterNumbers,
     /// Which counters start where their next reading is.
     unplaced: u64,
     /// What in `totals` is not of the current connection, once there was another or a rebase.
-    base: Option<Box<Totals>>,
-}
-
-/// What one reading added.
-pub(crate) struct Increments {
-    /// The additions, 0 where nothing was reported.
-    pub(crate) added: Totals,
+    base: Option<Box<PerCounter>>,
 }
 
 impl Counters {
     pub(crate) const fn new() -> Self {
-        Self { totals: [0; COUNTERS], seen: 0, unplaced: 0, base: None }
+        Self { totals: CounterNumbers::NONE, unplaced: 0, base: None }
     }
 
-    pub(crate) fn totals(&self) -> &Totals {
+    pub(crate) fn totals(&self) -> &CounterNumbers {
         &self.totals
-    }
-
-    pub(crate) fn seen(&self) -> u64 {
-        self.seen
     }
 
     /// Whether the kernel now says anything else than before.
     #[inline]
-    pub(crate) fn differs(&self, raw: &RawCounters) -> bool {
+    pub(crate) fn differs(&self, raw: &CounterNumbers) -> bool {
         self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
     }
 
-    /// Takes in what the kernel says now.
-    pub(crate) fn advance(&mut self, raw: &RawCounters) -> Increments {
-        let (mut added, far) = self.steps(raw, &HALVES);
+    /// Takes in what the kernel says now, and returns what that adds.
+    pub(crate) fn advance(&mut self, raw: &CounterNumbers) -> CounterNumbers {
+        let (mut values, far) = self.steps(raw, &HALVES);
         if far || raw.present & self.unplaced != 0 {
-            added = self.judge(raw);
+            values = self.judge(raw);
         }
-        for (total, added) in self.totals.iter_mut().zip(&added) {
-            *total = total.wrapping_add(*added);
-        }
-        self.seen |= raw.present;
-        Increments { added }
+        let added = CounterNumbers { present: raw.present, values };
+        self.totals.add(&added);
+        added
     }
 
     /// Forgets where the connection stood: the next reading counts from zero.
     pub(crate) fn restart(&mut self) {
         let last = self.last();
-        let mut base = self.totals;
+        let mut base = self.totals.values;
         let mut outliving = 0;
         for (rank, base) in base.iter_mut().enumerate() {
             if HABITS[rank].outlives() {
@@ -147,19 +131,22 @@ impl Counters {
     /// Counts on from what `raw` says and adds nothing of it: the socket was not watched for a
     /// while. A counter that `raw` lacks starts where it is first reported, and so adds 0 there;
     /// if a `restart` comes first, it belongs to a new connection and counts in full.
-    pub(crate) fn rebase(&mut self, raw: &RawCounters) {
-        let base = std::array::from_fn(|rank| self.totals[rank].wrapping_sub(raw.values[rank]));
+    pub(crate) fn rebase(&mut self, raw: &CounterNumbers) {
+        let base =
+            std::array::from_fn(|rank| self.totals.values[rank].wrapping_sub(raw.values[rank]));
         self.base = Some(Box::new(base));
         self.unplaced = !raw.present;
     }
 
     /// Leaves out what clocks counted since the last reading: the kernel does not stop them at a
     /// reset that cuts data off, only with the socket.
-    pub(crate) fn skip_clocks(&mut self, raw: &RawCounters) {
+    pub(crate) fn skip_clocks(&mut self, raw: &CounterNumbers) {
         let last = self.last();
         for rank in 0..COUNTERS {
-            let present = raw.present >> rank & 1 != 0;
-            if present && HABITS[rank] == CounterHabit::Clock && raw.values[rank] != last[rank] {
+            if raw.is_present(rank)
+                && HABITS[rank] == CounterHabit::Clock
+                && raw.values[rank] != last[rank]
+            {
                 self.place(rank, raw, 0);
             }
         }
@@ -167,8 +154,8 @@ impl Counters {
 
     /// What the current connection reported last, up to a multiple of each counter's range.
     #[inline]
-    fn last(&self) -> Totals {
-        let mut last = self.totals;
+    fn last(&self) -> PerCounter {
+        let mut last = self.totals.values;
         if let Some(base) = &self.base {
             for (last, base) in last.iter_mut().zip(base.iter()) {
                 *last = last.wrapping_sub(*base);
@@ -180,7 +167,7 @@ impl Counters {
     /// How far forward each counter is from where it was, and whether a step has its bit of
     /// `halves`.
     #[inline]
-    fn steps(&self, raw: &RawCounters, halves: &Totals) -> (Totals, bool) {
+    fn steps(&self, raw: &CounterNumbers, halves: &PerCounter) -> (PerCounter, bool) {
         let last = self.last();
         let counted = raw.present & !self.unplaced;
         let mut steps = [0; COUNTERS];
@@ -195,7 +182,7 @@ impl Counters {
 
     /// What a reading adds that has far steps, or counters without a place to count from.
     #[cold]
-    fn judge(&mut self, raw: &RawCounters) -> Totals {
+    fn judge(&mut self, raw: &CounterNumbers) -> PerCounter {
         let (mut added, _) = self.steps(raw, &HALVES);
         let is_new = (0..COUNTERS)
             .any(|rank| HABITS[rank] == CounterHabit::Bytes && added[rank] > raw.values[rank]);
@@ -237,7 +224,7 @@ impl Counters {
         self.unplaced &= !raw.present;
         // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on.
         let mut clocks = (0..COUNTERS).filter(|rank| HABITS[*rank] == CounterHabit::Clock);
-        if let Some(busy) = clocks.next().filter(|busy| raw.present >> busy & 1 != 0) {
+        if let Some(busy) = clocks.next().filter(|busy| raw.is_present(*busy)) {
             let stalled = clocks.fold(0, |sum: u64, rank| sum.saturating_add(added[rank]));
             if added[busy] < stalled {
                 added[busy] = stalled;
@@ -248,9 +235,9 @@ impl Counters {
     }
 
     /// Makes the current connection stand where `raw` says, once `added` is in the total.
-    fn place(&mut self, rank: usize, raw: &RawCounters, added: u64) {
+    fn place(&mut self, rank: usize, raw: &CounterNumbers, added: u64) {
         let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
-        base[rank] = self.totals[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
+        base[rank] = self.totals.values[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
     }
 }
 
@@ -266,7 +253,7 @@ struct Direction {
 }
 
 impl Bytes {
-    fn new(counted: u64, last: &Totals, added: &Totals) -> Self {
+    fn new(counted: u64, last: &PerCounter, added: &PerCounter) -> Self {
         let mut bytes = Self([Direction { before: 0, gained: 0 }; 2]);
         let rows = ROWS.iter().filter(|row| {
             counted >> row.rank & 1 != 0 && matches!(row.name, "bytes_acked" | "bytes_received")
@@ -293,12 +280,6 @@ impl Bytes {
                 *before < last / 32 || wide(*gained) * wide(last) >= wide(before / 2) * wide(step)
             })
     }
-}
-
-/// The value of one counter's total, `None` where it was never reported.
-pub(crate) fn total_of(field: &Field, totals: &Totals, seen: u64) -> Option<FieldValue> {
-    let counts = field.kind == FieldKind::Counter && seen >> field.rank & 1 != 0;
-    counts.then(|| field.measure(totals[field.rank]))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::asker::{Asker, ReadError, Verify};
 use super::connections::Returned;
-use super::counters::{Counters, Increments, RawCounters, Totals};
+use super::counters::Counters;
 use super::handles::{Handle, Handles, Holding};
 use super::labels::Labels;
 use super::owner::Owner;
@@ -34,7 +34,7 @@ use super::sample::ConnectionSample;
 use super::set::{Membership, MetricFamily};
 use super::slots::lock;
 use super::snapshot::{Origin, Start, Sums};
-use crate::info::{FieldKind, Reply};
+use crate::info::{CounterNumbers, Reply, UpDownNumbers};
 use crate::read::{self, ROOM};
 use crate::state::State;
 
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct Rare {
     /// Where the totals stood when the present watch, or the series under the present peer, began.
-    start: Option<Box<Totals>>,
+    start: Option<Box<CounterNumbers>>,
     /// The group in which it was opened, where that is not its owner.
     home: Option<Membership>,
     /// Its attributes as one of the worst of its group.
@@ -89,8 +89,7 @@ enum Standing {
 /// One reply, and what it adds.
 pub(crate) struct Reading<'r> {
     pub(crate) reply: Reply<'r>,
-    pub(crate) increments: Increments,
-    pub(crate) counters_present: u64,
+    pub(crate) added: CounterNumbers,
     /// Whether this is the first that was seen of a connection.
     pub(crate) opened: bool,
 }
@@ -198,7 +197,7 @@ impl Entry {
             }
             Err(error) => return Err(ReadError::Transient(error)),
         };
-        let raw = RawCounters::of::<{ FieldKind::Counter as u8 }>(&reply);
+        let raw = CounterNumbers::of(&reply);
         let check = match verify {
             Verify::Always => true,
             Verify::WhatAdds => {
@@ -242,7 +241,7 @@ impl Entry {
         asker: &Asker,
         fd: RawFd,
         reply: Reply<'r>,
-        raw: &RawCounters,
+        raw: &CounterNumbers,
     ) -> Reading<'r> {
         let next = Phase::of(&reply);
         let names_peers = asker.identity.names_peers();
@@ -267,7 +266,7 @@ impl Entry {
         if names_peers && self.shows_peer() {
             self.follow_peer(fd, resumed);
         }
-        let increments = self.counters.advance(raw);
+        let added = self.counters.advance(raw);
         let connection = matches!(next, Phase::Connected | Phase::Over);
         let opened = connection && self.standing == Standing::Unseen;
         if opened {
@@ -277,7 +276,7 @@ impl Entry {
             let more = asker.identity.attributes(fd, self.cookie, reply.state());
             *labels = more.map(|more| Arc::new(Labels::new(attributes.with(more))));
         }
-        Reading { reply, increments, counters_present: raw.present, opened }
+        Reading { reply, added, opened }
     }
 
     fn shows_peer(&self) -> bool {
@@ -317,7 +316,8 @@ impl Entry {
 
     /// What it counted so far, and its levels in a reply.
     pub(crate) fn sums(&self, reply: Option<&Reply<'_>>) -> Sums {
-        Sums::new(*self.counters.totals(), self.counters.seen(), reply)
+        let up_downs = reply.map_or(UpDownNumbers::NONE, UpDownNumbers::of);
+        Sums { counters: *self.counters.totals(), up_downs }
     }
 
     /// Where a series of its own begins for whoever has not seen it.
@@ -350,9 +350,8 @@ impl Entry {
         let mut room = [0; ROOM];
         let reading = self.read(asker, &mut room, handle, Verify::Always)?;
         if let Owner::Set(membership) = &self.owner {
-            let added = &reading.increments.added;
             let opened = u64::from(reading.opened);
-            lock(&membership.set().ledger).add(added, reading.counters_present, opened);
+            lock(&membership.set().ledger).add(&reading.added, opened);
             if self.owner.family() == MetricFamily::Group && !registrations.is_empty() {
                 let last = ConnectionSample::live(&reading.reply);
                 self.last = Some(Box::new(last));
@@ -371,7 +370,8 @@ impl Entry {
         let reading = self.read(asker, &mut room, handle, Verify::Never);
         let Ok(reading) = reading else { return };
         if let (Owner::Set(membership), true) = (&self.owner, reading.opened) {
-            lock(&membership.set().ledger).add(&reading.increments.added, 0, 1);
+            // It adds nothing, and which counters there are says the next reading.
+            lock(&membership.set().ledger).add(&CounterNumbers::NONE, 1);
         }
     }
 

@@ -5,12 +5,8 @@ use std::sync::OnceLock;
 use opentelemetry::KeyValue;
 
 use super::attributes::Attributes;
-use crate::info::{self, FieldKind};
 use crate::metric::{PARTS, key, part_attribute};
 use crate::state::State;
-
-/// How many rows are up-down counters.
-pub(crate) const UP_DOWNS: usize = info::count(FieldKind::UpDown);
 
 /// Room for every named state and one for all unknown ones.
 pub(crate) const STATES: usize = 12;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::counters::Totals;
 use super::sample::{ConnectionSample, Reservoir, Rng};
+use crate::info::CounterNumbers;
 
 /// Who reads totals: a registration, or whoever asks for snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,8 @@ impl Audience {
 }
 
 /// The totals of a set, and what its reports need besides.
-#[derive(Default)]
 pub(crate) struct Ledger {
-    totals: Totals,
-    seen: u64,
+    counters: CounterNumbers,
     opened: u64,
     closed: u64,
     /// Which up-downs and states were ever reported: they go to zero, not away.
@@ -47,19 +45,30 @@ pub(crate) struct Ledger {
 /// The counters of a set as one audience is told them.
 #[derive(Clone, Copy)]
 pub(crate) struct Account {
-    pub(crate) totals: Totals,
-    pub(crate) seen: u64,
+    pub(crate) counters: CounterNumbers,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
 }
 
 impl Ledger {
-    /// Adds what readings brought.
-    pub(crate) fn add(&mut self, added: &Totals, seen: u64, opened: u64) {
-        for (total, added) in self.totals.iter_mut().zip(added) {
-            *total = total.wrapping_add(*added);
+    pub(crate) const fn new() -> Self {
+        Self {
+            counters: CounterNumbers::NONE,
+            opened: 0,
+            closed: 0,
+            up_downs_seen: 0,
+            states_seen: 0,
+            ended: Vec::new(),
+            additions: 0,
+            told: Vec::new(),
+            introduced: Vec::new(),
+            idle: None,
         }
-        self.seen |= seen;
+    }
+
+    /// Adds what readings brought.
+    pub(crate) fn add(&mut self, added: &CounterNumbers, opened: u64) {
+        self.counters.add(added);
         self.opened += opened;
         self.additions += 1;
     }
@@ -112,12 +121,8 @@ impl Ledger {
         alive: &[usize],
         takes_a_place: bool,
     ) -> (Account, Vec<ConnectionSample>) {
-        let mut account = Account {
-            totals: self.totals,
-            seen: self.seen,
-            opened: self.opened,
-            closed: self.closed,
-        };
+        let mut account =
+            Account { counters: self.counters, opened: self.opened, closed: self.closed };
         let mut samples = Vec::new();
         let mut additions = self.additions;
         if let Audience::Registration(id) = audience {
@@ -141,18 +146,17 @@ impl Ledger {
     /// Leaves zeros of what a registration was never told of, and says whether there was any.
     fn introduce(&mut self, id: usize, alive: &[usize], account: &mut Account) -> bool {
         let known = self.introduced.iter_mut().find(|(other, _)| *other == id);
+        let present = account.counters.present;
         let new = match known {
-            Some((_, seen)) => account.seen & !std::mem::replace(seen, account.seen),
+            Some((_, known)) => present & !std::mem::replace(known, present),
             None => {
                 self.introduced.retain(|(other, _)| alive.contains(other));
-                self.introduced.push((id, account.seen));
+                self.introduced.push((id, present));
                 (account.opened, account.closed) = (0, 0);
                 u64::MAX
             }
         };
-        for (rank, total) in account.totals.iter_mut().enumerate() {
-            *total &= (new >> rank & 1).wrapping_sub(1);
-        }
+        account.counters = account.counters.with_zeros(new);
         new != 0
     }
 

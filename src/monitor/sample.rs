@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use crate::info::{self, FIELDS, Field, FieldKind, Raw, Reply};
+use crate::info::{DistributionNumbers, FIELDS, Field, FieldKind, PropertyNumbers, Reply, Row};
 
 /// How many rows are distributions.
-pub(crate) const DISTRIBUTIONS: usize = info::count(FieldKind::Distribution);
-
-const PROPERTIES: usize = info::count(FieldKind::Property);
+const DISTRIBUTIONS: usize = DistributionNumbers::LEN;
 
 /// The rows that are distributions, by their place in the table.
 const ROWS: [usize; DISTRIBUTIONS] = {
@@ -21,28 +19,6 @@ const ROWS: [usize; DISTRIBUTIONS] = {
     }
     rows
 };
-
-const RTT: usize = rank("rtt");
-const MIN_RTT: usize = rank("min_rtt");
-const DELIVERY_RATE: usize = rank("delivery_rate");
-const APP_LIMITED: usize = rank("delivery_rate_app_limited");
-
-/// The place of a row among those of its kind.
-const fn rank(name: &str) -> usize {
-    let mut row = 0;
-    while !is(FIELDS[row].name.as_bytes(), name.as_bytes()) {
-        row += 1;
-    }
-    FIELDS[row].rank
-}
-
-const fn is(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
-}
 
 /// What one connection adds to the histograms of its group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,23 +38,23 @@ impl ConnectionSample {
 
     /// Of a reply, of which nothing else is decoded: a whole `TcpInfo` takes 100 ns.
     pub(crate) fn live(reply: &Reply<'_>) -> Self {
-        let mut raw = Raw::<DISTRIBUTIONS>::of::<{ FieldKind::Distribution as u8 }>(reply);
-        let flags = Raw::<PROPERTIES>::of::<{ FieldKind::Property as u8 }>(reply);
-        let app_limited = flags.present >> APP_LIMITED & 1 == 0 || flags.values[APP_LIMITED] != 0;
+        const RTT: usize = Row::rtt.rank();
+        const MIN_RTT: usize = Row::min_rtt.rank();
+        const APP_LIMITED: usize = Row::delivery_rate_app_limited.rank();
+        let mut raw = DistributionNumbers::of(reply);
+        let flags = PropertyNumbers::of(reply);
+        let app_limited = !flags.is_present(APP_LIMITED) || flags.values[APP_LIMITED] != 0;
         // A delivery rate says something about the network only while the program does not limit
         // it.
-        raw.present &= !(u64::from(app_limited) << DELIVERY_RATE);
-        let value = |rank: usize, raw: u64| FIELDS[ROWS[rank]].measure(raw).as_f64();
-        let present = |rank: usize| raw.present >> rank & 1 != 0;
-        let values =
-            std::array::from_fn(
-                |rank| {
-                    if present(rank) { value(rank, raw.values[rank]) } else { None }
-                },
-            );
+        raw.present &= !(u64::from(app_limited) << Row::delivery_rate.rank());
+        let seconds = |rank: usize, raw: u64| FIELDS[ROWS[rank]].measure(raw).as_f64();
+        let value = |rank: usize| {
+            if raw.is_present(rank) { seconds(rank, raw.values[rank]) } else { None }
+        };
         let queueing = raw.values[RTT].saturating_sub(raw.values[MIN_RTT]);
-        let queueing_delay =
-            if present(RTT) && present(MIN_RTT) { value(RTT, queueing) } else { None };
+        let both = raw.is_present(RTT) && raw.is_present(MIN_RTT);
+        let queueing_delay = if both { seconds(RTT, queueing) } else { None };
+        let values = std::array::from_fn(value);
         Self { values, queueing_delay, duration: None }
     }
 

@@ -53,7 +53,7 @@ impl Set {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             takes_a_place,
             users: AtomicUsize::new(0),
-            ledger: Mutex::new(Ledger::default()),
+            ledger: Mutex::new(Ledger::new()),
             worst: Mutex::new(None),
         }
     }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::attributes::Attributes;
-use super::counters::{Totals, total_of};
-use super::labels::{Labels, STATES, UP_DOWNS};
+use super::labels::{Labels, STATES};
 use super::sample::ConnectionSample;
-use crate::info::{Field, FieldKind, FieldValue, Raw, Reply, TcpInfo};
+use crate::info::{CounterNumbers, Field, FieldKind, FieldValue, TcpInfo, UpDownNumbers};
 use crate::state::State;
 
 /// What one sweep found: every group, every socket reported one by one, and the monitor itself.
@@ -44,10 +43,8 @@ pub struct GroupSnapshot {
 /// Counters and up-downs of a set or a socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Sums {
-    pub(crate) totals: Totals,
-    pub(crate) seen: u64,
-    pub(crate) up_downs: [u64; UP_DOWNS],
-    pub(crate) up_downs_seen: u64,
+    pub(crate) counters: CounterNumbers,
+    pub(crate) up_downs: UpDownNumbers,
 }
 
 /// Where a series begins, and whose totals it shows.
@@ -64,29 +61,14 @@ pub(crate) enum Start {
     /// Everything.
     Whole,
     /// What came after these, of a connection that is watched again.
-    After(Box<Totals>),
+    After(Box<CounterNumbers>),
     /// Only what is still to come.
     Now,
 }
 
 impl Sums {
-    /// One socket's, with the levels of a reply.
-    pub(crate) fn new(totals: Totals, seen: u64, reply: Option<&Reply<'_>>) -> Self {
-        let nothing = Raw { present: 0, values: [0; UP_DOWNS] };
-        let levels = reply.map_or(nothing, Raw::of::<{ FieldKind::UpDown as u8 }>);
-        let Raw { values: up_downs, present: up_downs_seen } = levels;
-        Self { totals, seen, up_downs, up_downs_seen }
-    }
-
     fn get(&self, field: &Field) -> Option<FieldValue> {
-        match field.kind {
-            FieldKind::Counter => total_of(field, &self.totals, self.seen),
-            FieldKind::UpDown => {
-                let seen = self.up_downs_seen >> field.rank & 1 != 0;
-                seen.then(|| field.measure(self.up_downs[field.rank]))
-            }
-            _ => None,
-        }
+        self.counters.get(field).or_else(|| self.up_downs.get(field))
     }
 }
 

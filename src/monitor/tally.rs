@@ -4,26 +4,23 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::asker::Asker;
-use super::counters::{COUNTERS, Totals};
 use super::entry::{Entry, Reading};
-use super::labels::{STATES, UP_DOWNS, state_rank};
+use super::labels::{STATES, state_rank};
 use super::ledger::Audience;
 use super::sample::{ConnectionSample, Reservoir, Rng};
 use super::set::{Membership, MetricFamily, Set};
 use super::slots::lock;
 use super::snapshot::{GroupSnapshot, Sums};
 use super::worst::Ranking;
-use crate::info::{FieldKind, Raw, TcpInfo};
+use crate::info::{CounterNumbers, TcpInfo, UpDownNumbers};
 use crate::state::State;
 
 /// The readings of one set in one sweep.
 pub(crate) struct Tally {
-    added: Totals,
-    seen: u64,
+    counters: CounterNumbers,
+    up_downs: UpDownNumbers,
     opened: u64,
     states: [u64; STATES],
-    up_downs: [u64; UP_DOWNS],
-    up_downs_seen: u64,
     /// Connections it has, those included that could not be read.
     pub(crate) live: u64,
     /// The only live socket of a shared series, while there is but one.
@@ -44,12 +41,10 @@ impl Tally {
     pub(crate) fn new(membership: Option<Membership>) -> Self {
         let worst = membership.as_ref().and_then(|membership| *lock(&membership.set().worst));
         Self {
-            added: [0; COUNTERS],
-            seen: 0,
+            counters: CounterNumbers::NONE,
+            up_downs: UpDownNumbers::NONE,
             opened: 0,
             states: [0; STATES],
-            up_downs: [0; UP_DOWNS],
-            up_downs_seen: 0,
             live: 0,
             info: None,
             samples: Reservoir::default(),
@@ -73,17 +68,10 @@ impl Tally {
         sampling: &mut Sampling<'_>,
     ) {
         self.live += 1;
-        for (sum, added) in self.added.iter_mut().zip(&reading.increments.added) {
-            *sum = sum.wrapping_add(*added);
-        }
-        self.seen |= reading.counters_present;
+        self.counters.add(&reading.added);
+        self.up_downs.add(&UpDownNumbers::of(&reading.reply));
         self.opened += u64::from(reading.opened);
         self.states[state_rank(reading.reply.state())] += 1;
-        let up_downs = Raw::<UP_DOWNS>::of::<{ FieldKind::UpDown as u8 }>(&reading.reply);
-        self.up_downs_seen |= up_downs.present;
-        for (rank, sum) in self.up_downs.iter_mut().enumerate() {
-            *sum += up_downs.values[rank] & (up_downs.present >> rank & 1).wrapping_neg();
-        }
         // A listener has a congestion window too, which nothing ever goes through.
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
         let place = connected.then(|| self.samples.choose(sampling.cap, sampling.rng)).flatten();
@@ -108,9 +96,9 @@ impl Tally {
     ) -> (GroupSnapshot, Vec<ConnectionSample>) {
         let mut ledger = lock(&set.ledger);
         if self.live > 0 {
-            ledger.add(&self.added, self.seen, self.opened);
+            ledger.add(&self.counters, self.opened);
         }
-        ledger.up_downs_seen |= self.up_downs_seen;
+        ledger.up_downs_seen |= self.up_downs.present;
         for (rank, count) in self.states.iter().enumerate() {
             ledger.states_seen |= u16::from(*count > 0) << rank;
         }
@@ -121,10 +109,8 @@ impl Tally {
             samples: self.samples.take(),
             labels: Arc::clone(&set.labels),
             sums: Sums {
-                totals: account.totals,
-                seen: account.seen,
-                up_downs: self.up_downs,
-                up_downs_seen: ledger.up_downs_seen,
+                counters: account.counters,
+                up_downs: self.up_downs.with_present(ledger.up_downs_seen),
             },
             states: self.states,
             states_seen: ledger.states_seen,

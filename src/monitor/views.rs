@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use super::attributes::Attributes;
-use super::counters::{COUNTERS, Totals};
 use super::snapshot::{SocketSnapshot, Start};
+use crate::info::CounterNumbers;
 
 /// The series that one registration saw in its last collection.
 #[derive(Default)]
@@ -22,10 +22,9 @@ struct View {
     /// Whether it was chosen as one of the worst of its group.
     chosen: bool,
     /// The totals it stood at.
-    last: Totals,
+    last: CounterNumbers,
     /// What was told of them.
-    told: Totals,
-    seen: u64,
+    told: CounterNumbers,
     collection: u64,
 }
 
@@ -38,26 +37,24 @@ impl Views {
         self.collections += 1;
         let now = self.collections;
         sockets.retain_mut(|socket| {
-            let totals = socket.sums.totals;
+            let totals = socket.sums.counters;
             let lineage = socket.origin.lineage;
             let fresh = || match &socket.origin.start {
                 Start::Whole => totals,
-                Start::After(start) => since(&totals, start),
-                Start::Now => [0; COUNTERS],
+                Start::After(start) => totals.since(start),
+                Start::Now => totals.with_zeros(u64::MAX),
             };
             let view = match self.series.entry(socket.labels.plain.clone()) {
                 Occupied(view) if view.get().collection == now => return false,
                 Occupied(view) => {
                     let view = view.into_mut();
                     let more = match view.lineage == lineage {
-                        true => since(&totals, &view.last),
+                        true => totals.since(&view.last),
                         // The same connection by its cookie, which is watched by itself as well.
-                        false if view.chosen => [0; COUNTERS],
+                        false if view.chosen => totals.with_zeros(u64::MAX),
                         false => fresh(),
                     };
-                    for (told, more) in view.told.iter_mut().zip(&more) {
-                        *told = told.wrapping_add(*more);
-                    }
+                    view.told.add(&more);
                     view
                 }
                 Vacant(place) => place.insert(View {
@@ -65,24 +62,16 @@ impl Views {
                     chosen: false,
                     last: totals,
                     told: fresh(),
-                    seen: 0,
                     collection: now,
                 }),
             };
             view.lineage = lineage;
             view.chosen = matches!(socket.origin.start, Start::Now);
             view.last = totals;
-            view.seen |= socket.sums.seen;
             view.collection = now;
-            socket.sums.totals = view.told;
-            socket.sums.seen = view.seen;
+            socket.sums.counters = view.told;
             true
         });
         self.series.retain(|_, view| view.collection == now);
     }
-}
-
-/// What totals grew by.
-fn since(totals: &Totals, last: &Totals) -> Totals {
-    std::array::from_fn(|rank| totals[rank].saturating_sub(last[rank]))
 }

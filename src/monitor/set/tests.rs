@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use opentelemetry::KeyValue;
 
-use super::super::counters::COUNTERS;
 use super::super::sample::Rng;
 use super::*;
+use crate::info::CounterNumbers;
 
 fn named(name: &'static str) -> Attributes {
     Attributes::new([KeyValue::new("name", name)])
@@ -43,7 +43,7 @@ fn collect(sets: &mut Sets, registration: usize, alive: &[usize]) -> Vec<u64> {
 }
 
 fn open(membership: &Membership) {
-    lock(&membership.set().ledger).add(&[0; COUNTERS], 0, 1);
+    lock(&membership.set().ledger).add(&CounterNumbers::NONE, 1);
 }
 
 #[test]
@@ -190,7 +190,7 @@ impl Backend {
         let mut now = HashMap::new();
         for set in sets.reported() {
             let (told, _) = lock(&set.ledger).tell(audience, alive, set.takes_a_place);
-            let told = (told.opened, told.totals[0]);
+            let told = (told.opened, told.counters.values[0]);
             let name = format!("{:?}", set.labels.plain);
             let last = self.latest.get(&name).copied().unwrap_or_default();
             // Where somebody collects, groups that make room wait for no snapshot.
@@ -215,7 +215,7 @@ fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
     let mut backends: Vec<Backend> = (0..readers).map(|_| Backend::default()).collect();
     let mut snapshots = Backend::default();
     let mut held: Vec<Membership> = Vec::new();
-    let mut added = (0, 0);
+    let mut sums = (0, 0);
     for _ in 0..80 {
         match rng.below(9) {
             0..=2 => {
@@ -225,10 +225,10 @@ fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
             3 | 4 if !held.is_empty() => {
                 let bytes = rng.below(2) * rng.below(100);
                 let of = &held[rng.below(held.len() as u64) as usize];
-                let mut totals = [0; COUNTERS];
-                totals[0] = bytes;
-                lock(&of.set().ledger).add(&totals, bytes.min(1), 1);
-                added = (added.0 + 1, added.1 + bytes);
+                let mut added = CounterNumbers::NONE.with_present(bytes.min(1));
+                added.values[0] = bytes;
+                lock(&of.set().ledger).add(&added, 1);
+                sums = (sums.0 + 1, sums.1 + bytes);
             }
             5 | 6 if !held.is_empty() => {
                 held.swap_remove(rng.below(held.len() as u64) as usize);
@@ -254,11 +254,11 @@ fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
         }
     }
     for backend in backends.iter().filter(|_| !renews) {
-        assert_eq!(backend.sums, added);
+        assert_eq!(backend.sums, sums);
     }
     if readers == 0 {
         snapshots.collect(&mut sets, Audience::Snapshots, &alive);
-        assert_eq!(snapshots.sums, added);
+        assert_eq!(snapshots.sums, sums);
     }
 }
 

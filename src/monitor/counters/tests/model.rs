@@ -52,7 +52,7 @@ struct Socket {
     path: Path,
     connection: Traffic,
     /// What earlier connections counted.
-    ended: Totals,
+    ended: PerCounter,
     /// What outlives them.
     micros: u64,
     timeouts: u64,
@@ -69,7 +69,7 @@ impl Socket {
     }
 
     /// What the connection counted.
-    fn counts(&self) -> Totals {
+    fn counts(&self) -> PerCounter {
         let Path { per_loss, per_mark, per_ecn_byte, per_plb, .. } = self.path;
         let Traffic { segments: [sent, received], bytes: [bytes_sent, bytes_received], .. } =
             self.connection;
@@ -119,22 +119,21 @@ impl Socket {
     }
 
     /// What all connections counted.
-    fn truth(&self) -> Totals {
+    fn truth(&self) -> PerCounter {
         let counts = self.counts();
         std::array::from_fn(|rank| self.ended[rank] + counts[rank])
     }
 
-    fn reading(&self) -> RawCounters {
+    fn reading(&self) -> CounterNumbers {
         let mut counts = self.counts();
         let timeouts = self.lasting_timeouts();
         counts[rank("rehash")] -= timeouts - timeouts % (1 << 16);
         let says = |row: &Field| {
             self.has(row.rank) && (!self.connection.is_nothing() || row.name == "total_retrans")
         };
-        RawCounters {
-            present: ROWS.iter().map(|row| u64::from(says(row)) << row.rank).sum(),
-            values: std::array::from_fn(|rank| counts[rank] & MASKS[rank]),
-        }
+        let present = ROWS.iter().map(|row| u64::from(says(row)) << row.rank).sum();
+        let value = |rank: usize| counts[rank] & MASKS[rank] * (present >> rank & 1);
+        CounterNumbers { present, values: std::array::from_fn(value) }
     }
 
     fn disconnect(&mut self) {
@@ -157,7 +156,7 @@ struct Watch {
     socket: Socket,
     counters: Counters,
     /// What the connection counted at the last reading.
-    read: Totals,
+    read: PerCounter,
     blank: bool,
 }
 
@@ -169,7 +168,7 @@ impl Watch {
 
     /// Reads as `Entry::read` does. Whatever happened, totals do not fall.
     fn read(&mut self) {
-        let before = *self.counters.totals();
+        let before = self.counters.totals().values;
         let blank = self.socket.connection.is_nothing();
         if blank && !self.blank {
             self.counters.restart();
@@ -177,7 +176,7 @@ impl Watch {
         self.blank = blank;
         self.counters.advance(&self.socket.reading());
         self.read = self.socket.counts();
-        for (rank, total) in self.counters.totals().iter().enumerate() {
+        for (rank, total) in self.counters.totals().values.iter().enumerate() {
             assert!(*total >= before[rank], "{} fell from {} to {total}", name(rank), before[rank]);
         }
     }
@@ -200,12 +199,12 @@ impl Watch {
         next.pass(traffic);
         let (truth, here) = (next.truth(), self.socket.truth());
         let witness = |rank: &usize| HABITS[*rank] == CounterHabit::Bytes && self.socket.has(*rank);
-        let proved = |counts: Totals| {
+        let proved = |counts: PerCounter| {
             (0..COUNTERS).filter(witness).any(|rank| counts[rank] < self.read[rank])
         };
         let far = (0..COUNTERS).filter(|rank| self.socket.has(*rank)).any(|rank| {
             let half = if name(rank) == "rehash" { 1 << 15 } else { HALVES[rank] };
-            let unread = here[rank] - self.counters.totals()[rank];
+            let unread = here[rank] - self.counters.totals().values[rank];
             unread + (truth[rank] - here[rank]) >= half
         });
         far || (proved(self.socket.counts()) && !proved(next.counts()))
@@ -214,7 +213,7 @@ impl Watch {
     /// Fails where a total is above the truth.
     fn is_not_too_much(&self) -> Result<(), TestCaseError> {
         let truth = self.socket.truth();
-        for (rank, total) in self.counters.totals().iter().enumerate() {
+        for (rank, total) in self.counters.totals().values.iter().enumerate() {
             prop_assert!(*total <= truth[rank], "{}: {total} of {}", name(rank), truth[rank]);
         }
         Ok(())
@@ -224,7 +223,8 @@ impl Watch {
     fn is_exact(&self, of: impl Fn(&Field) -> bool) -> Result<(), TestCaseError> {
         let truth = self.socket.truth();
         for row in ROWS.iter().filter(|row| self.socket.has(row.rank) && of(row)) {
-            prop_assert_eq!(self.counters.totals()[row.rank], truth[row.rank], "{}", row.name);
+            let total = self.counters.totals().values[row.rank];
+            prop_assert_eq!(total, truth[row.rank], "{}", row.name);
         }
         Ok(())
     }
