@@ -1,136 +1,60 @@
-//! TCP metrics of a program's own connections, served to Prometheus:
-//!
-//! ```text
-//! cargo run --example prometheus
-//! curl http://127.0.0.1:9464/metrics
-//! ```
-//!
-//! What to copy into a program is `run`; the rest makes traffic, serves the page and shows a table.
+//! A server, and a page of its connections' metrics for Prometheus:
+//! `cargo run --example prometheus`. The argument may be another address for the page.
 
-use std::env;
-use std::error::Error;
-use std::io::{self, ErrorKind::BrokenPipe, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::ExitCode;
-use std::thread;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::{env, error::Error, thread, time::Duration};
 
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use tcpinfo::{Monitor, SocketAddresses, SocketIdentity};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use tcpinfo::Monitor;
 
-#[path = "prometheus/page.rs"]
-mod page;
-#[path = "prometheus/table.rs"]
-mod table;
-#[path = "prometheus/traffic.rs"]
-mod traffic;
-
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    // Prometheus' registry, and an OpenTelemetry provider for this one exporter.
-    let registry = prometheus::Registry::new();
+fn main() -> Result<(), Box<dyn Error>> {
+    // OpenTelemetry's provider for Prometheus, and the monitor that feeds it.
+    let registry = Registry::new();
     let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
-    let resource = Resource::builder().with_service_name("tcpinfo-example").build();
-    let provider =
-        SdkMeterProvider::builder().with_reader(exporter).with_resource(resource).build();
-
-    // The monitor: it reads the sockets when somebody collects, and has no thread of its own.
-    let identity = SocketIdentity::Addresses(SocketAddresses::peer());
-    let monitor = Monitor::builder().with_identity(identity).build();
+    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+    let monitor = Monitor::new();
     monitor.instrument(&provider);
 
-    let page = TcpListener::bind(&options.listen)
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-
-    for service in traffic::SERVICES {
-        // A server: all that one listener accepts is one group, and has series together (`tcp.*`).
-        let group = monitor.group([KeyValue::new("service", service.name)]);
-        let listener = group.watch(TcpListener::bind("127.0.0.1:0")?);
-        let address = listener.local_addr()?;
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let stream = group.watch(stream);
-                thread::spawn(move || service.answer(stream));
-                service.take_a_breath();
-            }
-        });
-        // A client: each of its few connections has series of its own (`tcp.socket.*`).
-        for client in service.clients {
-            let stream = TcpStream::connect(address)?;
-            let stream = monitor.watch(stream, [KeyValue::new("client", client.name)]);
-            thread::spawn(move || client.ask(stream));
+    // Your server: its listener is watched, and what that accepts, as one group.
+    let clients = monitor.group([KeyValue::new("listener", "echo")]);
+    let listener = clients.watch(TcpListener::bind("127.0.0.1:0")?);
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let stream = clients.watch(stream); // read and written as before
+            thread::spawn(move || io::copy(&mut &*stream, &mut &*stream));
         }
-        // What nobody watches on this side the server sees nevertheless.
-        thread::spawn(move || service.visit(address));
-    }
-
-    writeln!(io::stdout(), "metrics at http://{}/metrics, Ctrl-C ends", page.local_addr()?)?;
-    let scrapes = page::serve(page, move || {
-        prometheus::TextEncoder::new().encode_to_string(&registry.gather())
     });
-    if options.once {
-        scrapes.recv()?;
-        return Ok(());
+    (0..3).for_each(|_| drop(thread::spawn(move || talk(address))));
+
+    let page = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9464".into());
+    let page = TcpListener::bind(&page).map_err(|error| format!("{page}: {error}"))?;
+    let metrics = move || TextEncoder::new().encode_to_string(&registry.gather());
+    thread::sleep(Duration::from_secs(1)); // something to see
+    let (url, all) = (format!("http://{}/metrics", page.local_addr()?), metrics()?);
+    let totals: Vec<_> = all.lines().filter(|line| line.contains("_total{")).collect();
+    let next = "For a server of your own: examples/README.md";
+    if writeln!(io::stdout(), "{}\nAll metrics: curl {url}\n{next}", totals.join("\n")).is_err() {
+        return Ok(()); // nobody reads, as in `| head`
     }
-    Ok(table::show(&monitor)?)
-}
-
-/// Ctrl-C simply ends the process: metrics that are fetched leave nothing to flush. A program that
-/// pushes them, over OTLP, ends with `provider.shutdown()`.
-fn main() -> ExitCode {
-    let ended = match Options::parse(env::args_os().skip(1)) {
-        Ok(Some(options)) => run(&options),
-        Ok(None) => write!(io::stdout(), "{HELP}").map_err(Into::into),
-        Err(error) => {
-            eprintln!("prometheus: {error}; --help says what there is");
-            return ExitCode::from(2);
-        }
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads any more, as in `| head`.
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("prometheus: {error}");
-            ExitCode::FAILURE
-        }
+    for mut stream in page.incoming().flatten() {
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        // A request up to its empty line, whatever it asks for.
+        BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty);
+        let (head, all) = (format!("HTTP/1.0 200 OK\r\nContent-Type: {TEXT_FORMAT}"), metrics()?);
+        let _ = write!(stream, "{head}\r\n\r\n{all}"); // who left needs no answer
     }
+    Ok(())
 }
 
-const HELP: &str = "\
-Makes some TCP traffic with itself and serves its metrics to Prometheus. Ctrl-C ends it.
-
-Usage: prometheus [--listen ADDR] [--once]
-
-  --listen ADDR  where to serve /metrics; port 0 takes a free one [127.0.0.1:9464]
-  --once         end when the metrics have been fetched once; shows no table
-  --help         this
-";
-
-struct Options {
-    listen: String,
-    once: bool,
-}
-
-impl Options {
-    /// `None` when all that is wanted is help.
-    fn parse(
-        mut arguments: impl Iterator<Item = std::ffi::OsString>,
-    ) -> Result<Option<Self>, String> {
-        let mut options = Self { listen: "127.0.0.1:9464".into(), once: false };
-        while let Some(argument) = arguments.next() {
-            match argument.to_str() {
-                Some("--listen") => {
-                    let address = arguments.next().and_then(|address| address.into_string().ok());
-                    options.listen = address.ok_or("--listen needs an address")?;
-                }
-                Some("--once") => options.once = true,
-                Some("--help" | "-h") => return Ok(None),
-                _ => return Err(format!("unknown argument {argument:?}")),
-            }
-        }
-        Ok(Some(options))
+fn talk(server: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(server)?;
+    loop {
+        stream.write_all(&[b'a'; 10_000])?;
+        stream.read_exact(&mut [0; 10_000])?;
+        thread::sleep(Duration::from_millis(50));
     }
 }

@@ -30,7 +30,7 @@ if [ "$format" != "$reads" ]; then
     echo "SKIPPED: the API snapshot: this rustdoc writes JSON of format $format, the tool reads $reads"
     exit
 fi
-cargo run --quiet --manifest-path integration/api/Cargo.toml --target-dir target/api -- "$json" >"$now"
+cargo run --quiet --package tcpinfo-api --target-dir target/api -- "$json" >"$now"
 if [ "${1-}" = --accept ]; then
     cp "$now" "$snapshot"
     echo "$snapshot: $(wc -l <"$snapshot") items"

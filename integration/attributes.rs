@@ -9,8 +9,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use proptest::prelude::*;
 use tcpinfo::{Group, Monitor};
 
-use crate::examples::parsed;
-use crate::exposition::Page;
+use crate::exposition::{Page, parsed};
 use crate::loopback::Pair;
 use crate::parsers::said_of;
 use crate::reader::Reader;

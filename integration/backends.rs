@@ -5,8 +5,6 @@ mod compose;
 mod demo;
 mod floods;
 mod outages;
-#[path = "../examples/prometheus/page.rs"]
-mod page;
 mod prometheus;
 mod receivers;
 mod scrapes;
@@ -29,7 +27,7 @@ use serde_json::Value;
 use crate::otlp::receiver::PATIENCE;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// A program that integration/servers.sh gets, unless a variable says where another one is.

@@ -2,8 +2,7 @@
 //! for the wrong socket.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,48 +11,10 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use socket2::{Domain, Socket, Type};
-use tcpinfo::{Group, Monitor, State, Watched};
+use tcpinfo::{Group, Monitor, State};
 
+use crate::peers::{Peers, exchange};
 use crate::reader::{Collected, Reader, Series};
-
-/// What the peers of one group's connections counted.
-#[derive(Default)]
-pub(crate) struct Peers {
-    pub(crate) connections: AtomicU64,
-    pub(crate) received: AtomicU64,
-    pub(crate) sent: AtomicU64,
-}
-
-impl Peers {
-    /// One more connection that ended.
-    pub(crate) fn add(&self, received: u64, sent: u64) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.received.fetch_add(received, Ordering::Relaxed);
-        self.sent.fetch_add(sent, Ordering::Relaxed);
-    }
-}
-
-/// One short connection: a request of `size` bytes, a half-close, an answer half as long, the end.
-pub(crate) fn exchange(
-    listener: &TcpListener,
-    watch: impl FnOnce(TcpStream) -> Watched<TcpStream>,
-    peers: &Peers,
-    size: usize,
-) {
-    let bytes = [7; 4_096];
-    let address = listener.local_addr().expect("it is bound");
-    let client = watch(TcpStream::connect(address).expect("it listens"));
-    let (mut server, _) = listener.accept().expect("the client connected");
-    (&client).write_all(&bytes[..size]).expect("room for the request");
-    client.shutdown(Shutdown::Write).expect("it is connected");
-    let mut request = Vec::with_capacity(size);
-    server.read_to_end(&mut request).expect("the request");
-    server.write_all(&bytes[..size / 2]).expect("room for the answer");
-    drop(server);
-    let mut answer = Vec::with_capacity(size);
-    (&client).read_to_end(&mut answer).expect("the answer");
-    peers.add(request.len() as u64, (size / 2) as u64);
-}
 
 /// Collects until told to stop, and once more; every counter must stay and never go down.
 fn watch_for_drops(reader: &Reader, done: &AtomicBool) -> Collected {

@@ -24,13 +24,17 @@ install_missing
 integration/tool.sh cargo-fuzz
 export PATH="$PWD/target/tools/bin:$PATH"
 
+# Invariants of the standard library and of `debug_assert` are worth their time here.
+export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+    CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
+
 targets=(congestion decode kernel netlink)
 target=x86_64-unknown-linux-gnu
 flags=(-max_len=600 -print_final_stats=1 -artifact_prefix=target/fuzz/wrong/)
 mkdir -p target/fuzz/wrong
 
 # Replays what was found before, and writes what fuzzing begins with.
-env -u RUSTC_BOOTSTRAP cargo test --quiet --all-features --test integration corpus::
+env -u RUSTC_BOOTSTRAP cargo test --quiet "${tested[@]}" --test light corpus::
 
 # build SANITIZER [FLAG...]: in a folder of its own.
 build() {

@@ -38,26 +38,34 @@ install_missing
 work=$PWD/target/kernels
 mkdir -p "$work"/{apt,cache,runs}
 
-# The guest is also the judge of what guests say.
+# Of a package of its own, and without what the host's C library is needed for. Optimised little: a
+# guest unpacks it into memory and emulates it.
 cargo_for_guests() {
-    local command=$1 target=$2 package=$3
-    shift 3
+    local command=$1 target=$2
+    shift 2
     RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR="$work/build" \
-        cargo "$command" --quiet --release --manifest-path "integration/$package/Cargo.toml" \
-        --target "$target" "$@"
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_STRIP=true \
+        cargo "$command" --quiet --release --target "$target" "$@"
 }
+# The guest is also the judge of what guests say.
 x86=$work/build/x86_64-unknown-linux-gnu/release/tcpinfo-kernels
 big=$work/build/s390x-unknown-linux-gnu/release/tcpinfo-kernels
-cargo_for_guests build x86_64-unknown-linux-gnu kernels
+cargo_for_guests build x86_64-unknown-linux-gnu --package tcpinfo-kernels
 if [ "$form" != short ]; then
     need_component rust-src
     # Nobody ships the standard library for it: it is built along, which stable only does when asked.
     export RUSTC_BOOTSTRAP=1 CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc \
         CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER=qemu-s390x-static
-    cargo_for_guests build s390x-unknown-linux-gnu kernels -Z build-std=std,test
+    cargo_for_guests build s390x-unknown-linux-gnu --package tcpinfo-kernels -Z build-std=std,test
     echo 'The tests of the decoder, in a big-endian build:'
-    cargo_for_guests test s390x-unknown-linux-gnu kernels/decoder -Z build-std=std,test \
-        --lib --test decoder >"$work/decoder.log" 2>&1 || { cat "$work/decoder.log"; exit 1; }
+    decoder() {
+        cargo_for_guests test s390x-unknown-linux-gnu -Z build-std=std,test \
+            --package tcpinfo --no-default-features "$@" >>"$work/decoder.log" 2>&1 ||
+            { cat "$work/decoder.log"; exit 1; }
+    }
+    : >"$work/decoder.log"
+    decoder --lib
+    decoder --test light -- absence:: kernels:: loopback:: matrix:: replies::
     grep '^test result' "$work/decoder.log"
 fi
 

@@ -153,18 +153,9 @@ fn every_kind_of_socket_can_be_read() {
     let socket = Socket::from(client);
     same(socket.as_fd());
     let client = TcpStream::from(socket);
-    client.set_nonblocking(true).expect("it is open");
-    let client = mio::net::TcpStream::from_std(client);
-    same(client.as_fd());
     let owned = OwnedFd::from(client);
     same(owned.as_fd());
     same(rustix::fd::AsFd::as_fd(&owned));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    let runtime = runtime.expect("a runtime needs an epoll");
-    let _entered = runtime.enter();
-    let client = tokio::net::TcpStream::from_std(owned.into()).expect("a runtime runs");
-    same(client.as_fd());
-    assert_eq!(info(&client).bytes_sent, Some(5));
 }
 
 #[test]

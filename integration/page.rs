@@ -9,8 +9,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tcpinfo::{FIELDS, Field, FieldKind, FieldValue, Monitor, TcpInfo, read, socket_cookie};
 
-use crate::examples::parsed;
-use crate::exposition::{Page, Sample};
+use crate::exposition::{Page, Sample, name_of, parsed};
 use crate::loopback::{Pair, until};
 use crate::replies::field;
 
@@ -69,21 +68,6 @@ fn info(socket: impl AsFd) -> TcpInfo {
 /// The name that the bridge makes of a field's metric.
 fn exported_name(family: &str, field: &Field, stem: &str) -> String {
     name_of(&format!("{family}.{stem}"), field.unit, field.kind == FieldKind::Counter)
-}
-
-/// The name of a metric in Prometheus.
-pub(crate) fn name_of(name: &str, unit: &str, is_counter: bool) -> String {
-    let unit = match unit {
-        "s" => "_seconds",
-        "By" => "_bytes",
-        "By/s" => "_bytes_per_second",
-        count => {
-            assert!(count.starts_with('{') && count.ends_with('}'), "{count}");
-            ""
-        }
-    };
-    let total = if is_counter { "_total" } else { "" };
-    format!("{}{unit}{total}", name.replace('.', "_"))
 }
 
 /// What the page should have of one socket: name, part and value.

@@ -1,11 +1,10 @@
-//! The page of the example as parsers of others read it.
+//! A page of metrics as parsers of others read it.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use crate::examples::{full_page, parsed, serving};
-use crate::exposition::{Family, Sample};
+use crate::exposition::{Family, Sample, parsed};
 
 /// What a program says to a page on its standard input.
 pub(crate) fn said_of(command: &mut Command, page: &str) -> Output {
@@ -17,13 +16,6 @@ pub(crate) fn said_of(command: &mut Command, page: &str) -> Output {
     let output = child.wait_with_output().expect("it is our child");
     writer.join().expect("writing does not panic").expect("it reads all of the page");
     output
-}
-
-#[test]
-#[ignore = "needs promtool: integration/test.sh"]
-fn promtool_has_one_known_complaint() {
-    let (_running, address) = serving(&[]);
-    passes_promtool(&full_page(address));
 }
 
 #[track_caller]
@@ -39,14 +31,7 @@ pub(crate) fn passes_promtool(page: &str) {
     assert_eq!(output.stdout, b"");
 }
 
-/// Another parser of the same format reads the same from it.
-#[test]
-#[ignore = "needs python3-prometheus-client: integration/test.sh"]
-fn the_python_client_reads_the_same_samples() {
-    let (_running, address) = serving(&[]);
-    passes_python(&full_page(address));
-}
-
+/// Another parser of the same format reads the same from a page.
 #[track_caller]
 pub(crate) fn passes_python(text: &str) {
     // Numbers as their bits: JSON's readers round.

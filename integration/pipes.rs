@@ -3,24 +3,25 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::examples::example;
 use crate::loopback::until;
 use crate::otlp::receiver::Receiver;
+use crate::running::{example, program};
 
 /// How to run each example, and whether it ends by itself.
-const EXAMPLES: [(&str, &[&str], bool); 12] = [
+const EXAMPLES: [(&str, &[&str], bool); 13] = [
     ("axum", &["127.0.0.1:0"], false),
     ("borrowed", &[], true),
     ("both", &["--listen", "127.0.0.1:0", "--seconds", "1"], true),
+    // Shows a table every five seconds, and ends when it cannot.
+    ("demo", &["--listen", "127.0.0.1:0"], true),
     ("host", &[], true),
     ("hyper_client", &[], true),
     ("otlp", &["--seconds", "1"], true),
-    // Shows a table every five seconds, and ends when it cannot.
-    ("prometheus", &["--listen", "127.0.0.1:0"], true),
+    ("prometheus", &["127.0.0.1:0"], false),
     ("read", &["<a server of ours>"], true),
     ("tls", &[], true),
     ("tonic", &[], true),
@@ -43,7 +44,7 @@ impl Running {
     ) -> Self {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
         let address = server.local_addr().expect("it is bound").to_string();
-        let mut command = Command::new(example(name));
+        let mut command = Command::new(path(name));
         let ours = |argument| if argument == "<a server of ours>" { &*address } else { argument };
         command.args(arguments.iter().copied().map(ours));
         // No proxy, and no other collector.
@@ -94,21 +95,35 @@ fn unread() -> Stdio {
     pipe.into()
 }
 
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"))
+}
+
+/// The program of this name: a file in `examples/`, or of a package below it.
+fn path(name: &str) -> PathBuf {
+    if folder().join(name).with_extension("rs").exists() { example(name) } else { program(name) }
+}
+
 #[test]
 fn every_example_is_run_here() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let files = folder.read_dir().expect("the examples are here");
-    let paths = files.map(|file| file.expect("it can be listed").path());
-    let programs = paths.filter(|path| path.extension().is_some_and(|it| it == "rs"));
-    let name = |path: std::path::PathBuf| path.file_stem()?.to_str().map(String::from);
-    let programs: BTreeSet<_> = programs.filter_map(name).collect();
+    let mut programs = BTreeSet::new();
+    for file in folder().read_dir().expect("the examples are here") {
+        let path = file.expect("it can be listed").path();
+        if path.extension().is_some_and(|it| it == "rs") {
+            programs.extend(path.file_stem().and_then(|name| name.to_str()).map(String::from));
+        } else if path.is_dir() {
+            let manifest = std::fs::read_to_string(path.join("Cargo.toml")).expect("a package");
+            let named = manifest.split("[[bin]]\nname = \"").skip(1);
+            programs.extend(named.filter_map(|it| it.split('"').next()).map(String::from));
+        }
+    }
     assert_eq!(programs, EXAMPLES.iter().map(|(name, ..)| (*name).to_owned()).collect());
 }
 
 #[test]
 fn no_example_prints_by_a_macro_that_panics() {
     let mut printing = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")];
+    let mut folders = vec![folder().to_owned()];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
         for file in folder.read_dir().expect("the examples are here") {
@@ -135,7 +150,7 @@ fn examples_that_nobody_reads_end_without_a_word() {
         // The servers too: they print where they are.
         Running::start(how, &collector, unread()).ends_without_a_word();
     }
-    for name in ["both", "otlp", "prometheus", "read"] {
+    for name in ["both", "demo", "otlp", "read"] {
         Running::start((name, &["--help"], true), &collector, unread()).ends_without_a_word();
     }
 }

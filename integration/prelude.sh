@@ -50,6 +50,10 @@ need_rust() {
     command -v cargo >/dev/null || die 'needs Rust: cargo is not in PATH'
 }
 
+# What tests are built of: always these packages together, or cargo would build some crates again with
+# other features. The others are programs of scripts here.
+tested=(--workspace --exclude tcpinfo-api --exclude tcpinfo-fuzz --exclude tcpinfo-kernels)
+
 # need_component COMPONENT: of the toolchain in use.
 need_component() {
     ! command -v rustup >/dev/null || rustup component list --installed | grep -q "^$1" ||

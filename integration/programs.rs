@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::examples::{Running, example, run};
 use crate::loopback::until;
+use crate::running::{Running, program, run};
 
 fn printed(name: &str) -> Vec<String> {
-    let output = run(&mut Command::new(example(name)));
+    let output = run(&mut Command::new(program(name)));
     assert!(output.status.success(), "{name}: {output:?}");
     let text = String::from_utf8(output.stdout).expect("examples print text");
     text.lines().map(String::from).collect()
@@ -35,7 +35,6 @@ fn the_tls_example_shows_more_bytes_than_text() {
 }
 
 #[test]
-#[cfg(feature = "tonic")]
 fn the_tonic_example_knows_who_calls() {
     let lines = printed("tonic");
     let (calls, [summary]) = lines.split_at(3) else { panic!("{lines:?}") };
@@ -60,7 +59,7 @@ fn the_tracing_example_says_how_the_connection_did() {
 /// The axum example on a free port with a limit of descriptors, and where it says it serves.
 fn serving(limit: usize) -> (Running, SocketAddr) {
     let shell = format!("ulimit -n {limit} && exec \"$0\" 127.0.0.1:0");
-    let running = Running::start(Command::new("sh").args(["-c", &shell]).arg(example("axum")));
+    let running = Running::start(Command::new("sh").args(["-c", &shell]).arg(program("axum")));
     let line = running.line();
     let url = line.strip_prefix("http://").expect(&line);
     let address = url.split('/').next().and_then(|it| it.parse().ok()).expect(&line);

@@ -31,8 +31,8 @@ if [ -n "${WEAVER_POLICIES-}" ]; then
     "$weaver" --future registry check -r semconv/registry --v2 "${policies[@]}"
 fi
 
-cargo build --quiet --all-features --example otlp
-example=target/debug/examples/otlp
+cargo build --quiet --package example-otlp --bin otlp
+example=target/debug/otlp
 out=$(mktemp -d)
 trap 'rm -rf "$out"; [ -z "${checker-}" ] || kill "$checker" 2>/dev/null || true' EXIT
 # Two ports that are free now.

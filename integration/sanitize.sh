@@ -25,7 +25,7 @@ under_valgrind() {
         --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
     )
     env "CARGO_TARGET_${host^^}_RUNNER=valgrind ${options[*]}" \
-        cargo test --all-features --test integration -- "${tests[@]}"
+        cargo test "${tested[@]}" --test light --test integration -- "${tests[@]}"
 }
 
 # sanitized NAME CARGO-FLAG...: in a folder of its own. Some tests leak on purpose.
@@ -34,7 +34,7 @@ sanitized() {
     shift
     ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$name \
         cargo test --no-fail-fast --target "$target" --target-dir "target/$name" "$@" \
-        --no-default-features --features otel,diag,serde --lib --test integration -- \
+        --no-default-features --features otel,diag,serde --lib --test light -- \
         "${tests[@]}" churn:: handles:: loans:: robustness:: schedules::
 }
 

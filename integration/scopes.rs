@@ -242,25 +242,25 @@ fn a_process_of_many_monitors() {
     first.instrument(&provider);
     assert_eq!(collect().0, [""]);
 
-    let (alone, heap, ram) = (fastest(), crate::allocations::live(), resident());
+    let (alone, heap, ram) = (fastest(), crate::allocator::live(), resident());
     for _ in 0..number {
         Monitor::new().instrument(&provider);
     }
     let time = fastest().saturating_sub(alone) / number;
-    let heap = (crate::allocations::live() - heap) / 1_024 / number as usize;
+    let heap = (crate::allocator::live() - heap) / 1_024 / number as usize;
     let ram = resident().saturating_sub(ram) / number as usize;
     println!("monitors: each that ended leaves {heap} KiB, {ram} in RAM, {time:?} a collection");
     assert_eq!(collect().0, [""]);
     assert!(heap < 10_000 && ram < 2_500);
 
     // One after the other, each missed by a collection.
-    let (alone, heap, ram) = (fastest(), crate::allocations::live(), resident());
+    let (alone, heap, ram) = (fastest(), crate::allocator::live(), resident());
     for _ in 0..number {
         Monitor::new().instrument(&provider);
         assert_eq!(collect().0, [""]);
     }
     let time = fastest().saturating_sub(alone) / number;
-    let heap = (crate::allocations::live() - heap) / 1_024 / number as usize;
+    let heap = (crate::allocator::live() - heap) / 1_024 / number as usize;
     let ram = resident().saturating_sub(ram) / number as usize;
     println!("one by one: each leaves {heap} KiB, {ram} in RAM, {time:?} a collection");
     assert!(heap < 100 && ram < 100);

@@ -13,12 +13,11 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tcpinfo::{Group, Monitor};
 
-use crate::allocations::live;
-use crate::churn::{Peers, exchange};
-use crate::examples::parsed;
-use crate::exposition::Page;
+use crate::allocator::live;
+use crate::exposition::{Page, parsed};
 use crate::loopback::until;
 use crate::otlp::{http, points, receiver::Receiver};
+use crate::peers::{Peers, exchange};
 
 const WORKERS: usize = 4;
 /// So many connections one after the other, then a pause: a thousand a second in all, so that

@@ -15,5 +15,5 @@ case ${1-} in
 *) seconds=$1 ;;
 esac
 need_rust
-TCPINFO_SOAK_SECONDS=$seconds cargo test --all-features --test integration -- \
+TCPINFO_SOAK_SECONDS=$seconds cargo test "${tested[@]}" --test integration -- \
     --exact soak::nothing_grows_while_connections_come_and_go --show-output

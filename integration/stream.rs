@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 
-use tcpinfo::{Monitor, ReadHalf};
+use tcpinfo::{Monitor, ReadHalf, State};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -176,4 +176,15 @@ async fn a_read_touches_no_more_of_the_buffer_than_it_fills() {
         assert_eq!(buffer.filled(), text.as_bytes());
         assert_eq!(buffer.initialized().len(), text.len());
     }
+}
+
+#[tokio::test]
+async fn sockets_of_tokio_and_mio_are_read_as_any() {
+    let (client, _server) = pair().await;
+    let cookie = tcpinfo::socket_cookie(&client).expect("this kernel has cookies");
+    let read = tcpinfo::read(&client).expect("it is connected");
+    assert_eq!(read.state, State::Established);
+    let client = mio::net::TcpStream::from_std(client.into_std().expect("it is registered"));
+    assert_eq!(tcpinfo::socket_cookie(&client).expect("as above"), cookie);
+    assert_eq!(tcpinfo::read(&client).expect("it is connected").state, State::Established);
 }

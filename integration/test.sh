@@ -52,11 +52,17 @@ if [ "$(id -u)" != 0 ]; then
     fi
 fi
 
-# No target is chosen, so that the examples are built too, which some tests run, and the examples of
-# the documentation are tested: none of these is marked `ignore` (a tidy test), so including the
-# ignored ones is right for them as well. `--show-output` shows what a test says it had to leave out.
-for features in --all-features --no-default-features; do
+# The programs of packages below examples/, which some tests run, and the examples of the library.
+cargo build "${tested[@]}" --bins --examples </dev/null
+
+# Examples of the documentation are tested too: none of these is marked `ignore` (a tidy test), so
+# including the ignored ones is right for them as well. `--show-output` shows what a test says it had
+# to leave out.
+run() {
     echo
-    echo "cargo test $features"
-    cargo test --no-fail-fast "$features" -- --include-ignored --show-output </dev/null
-done
+    echo "cargo test $*"
+    cargo test --no-fail-fast "$@" -- --include-ignored --show-output </dev/null
+}
+# With every feature, which `integration/` asks for.
+run "${tested[@]}"
+run --no-default-features --lib --test light

@@ -256,6 +256,35 @@ fn ignored_tests_say_what_runs_them() {
 }
 
 #[test]
+fn every_test_is_in_one_binary() {
+    let modules = |binary: &str| -> BTreeSet<String> {
+        let text = file(&format!("integration/{binary}.rs")).text;
+        let named = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+        named.map(String::from).collect()
+    };
+    let (light, main) = (modules("light"), modules("main"));
+    let mut findings = Vec::new();
+    for file in rust() {
+        let Some(name) = file.path.strip_prefix("integration/") else { continue };
+        let Some(name) = name.strip_suffix(".rs").filter(|name| !name.contains('/')) else {
+            continue;
+        };
+        let (code, _) = file.code();
+        let tests = ["#[test]", "#[tokio::test", "proptest!"].iter().any(|it| code.contains(it));
+        match [&light, &main].map(|modules| modules.contains(name)) {
+            [false, false] if !["light", "main"].contains(&name) => {
+                findings.push(format!("{}:1: name it in light.rs or in main.rs", file.path));
+            }
+            [true, true] if tests => {
+                findings.push(format!("{}:1: its tests would run twice", file.path));
+            }
+            _ => {}
+        }
+    }
+    none("A test is in light.rs or in main.rs, and what both share has none.", findings);
+}
+
+#[test]
 fn nothing_points_at_a_machine_or_a_registry() {
     let hosts = [
         ["crates", "io"].join("."),
@@ -266,7 +295,8 @@ fn nothing_points_at_a_machine_or_a_registry() {
     ];
     let paths = ["work", "root", "home"].map(|folder| format!("/{folder}/"));
     let mut findings = Vec::new();
-    for file in files() {
+    // Cargo itself writes the registry's address into its lock file.
+    for file in files().into_iter().filter(|file| file.path != "Cargo.lock") {
         for (at, line) in file.lines() {
             let hosts = hosts.iter().filter(|host| line.contains(host.as_str()));
             findings.extend(hosts.map(|host| format!("{at}: {host}: a package's name is enough")));

@@ -22,8 +22,7 @@ use crate::monitor::Watched;
 ///
 /// ```
 /// # use std::convert::Infallible;
-/// use http_body_util::Full;
-/// use hyper::body::{Bytes, Incoming};
+/// use hyper::body::Incoming;
 /// use hyper::server::conn::http1;
 /// use hyper::service::service_fn;
 /// use hyper::{Request, Response};
@@ -35,7 +34,7 @@ use crate::monitor::Watched;
 ///     let probe = stream.probe();
 ///     let service = service_fn(move |_: Request<Incoming>| {
 ///         let rtt = probe.info().ok().and_then(|info| info.rtt);
-///         let text = Full::<Bytes>::from(format!("your round-trip time: {rtt:?}"));
+///         let text = format!("your round-trip time: {rtt:?}");
 ///         async { Ok::<_, Infallible>(Response::new(text)) }
 ///     });
 ///     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await

@@ -13,8 +13,8 @@ use super::receivers::{CONFIG, Collector, collector};
 use super::{
     Scratch, Server, eventually, free_address, get, maybe, query, replaced, root, said, scalar,
 };
-use crate::examples::example;
 use crate::parsers::passes_promtool;
+use crate::running::program;
 
 const PROMETHEUS: &str = "integration/demo/prometheus.yml";
 const RULES: &str = "integration/demo/rules.yml";
@@ -67,7 +67,7 @@ fn the_collector_accepts_its_configuration() {
 /// The service of the demo, which serves and pushes where it is told.
 fn service(listen: SocketAddr, collector: SocketAddr) -> Server {
     let words = command("demo");
-    let named = words.iter().position(|word| word == "--example").expect("it runs one");
+    let named = words.iter().position(|word| word == "--bin").expect("it runs one");
     let ours = words.iter().position(|word| word == "--").expect("it has arguments");
     let arguments = words[ours + 1..].iter().map(|word| match word.strip_prefix("0.0.0.0:") {
         Some(_) => listen.to_string(),
@@ -88,7 +88,7 @@ fn service(listen: SocketAddr, collector: SocketAddr) -> Server {
         })
         .collect();
     let mut server =
-        Server::start(example(&words[named + 1]), Scratch::new(), &arguments, &variables);
+        Server::start(program(&words[named + 1]), Scratch::new(), &arguments, &variables);
     server.ready(listen, "/metrics");
     server
 }

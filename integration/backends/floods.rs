@@ -11,7 +11,7 @@ use tcpinfo::{Monitor, MonitorBuilder};
 
 use super::prometheus::{Endpoint, JOB, Prometheus};
 use super::{eventually, number_of, query, scalar};
-use crate::flood::Hosts;
+use crate::hosts::Hosts;
 
 const OFTEN: Duration = Duration::from_millis(500);
 const HOSTS: usize = 1_000;

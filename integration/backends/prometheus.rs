@@ -7,7 +7,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 use tcpinfo::Monitor;
 
-use super::{Scratch, Server, eventually, free_address, maybe, page};
+use super::{Scratch, Server, eventually, free_address, maybe};
 
 /// The job of what `Prometheus::scraping` scrapes.
 pub(super) const JOB: &str = "test";
@@ -89,7 +89,9 @@ impl Endpoint {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
         // It serves until the tests end.
-        page::serve(listener, move || TextEncoder::new().encode_to_string(&registry.gather()));
+        example_demo::page::serve(listener, move || {
+            TextEncoder::new().encode_to_string(&registry.gather())
+        });
         Self { monitor, address, _provider: provider }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::prometheus::{Endpoint, JOB, Prometheus};
 use super::{eventually, free_address, get, maybe, number_of, query, scalar};
-use crate::examples::parsed;
+use crate::exposition::parsed;
 use crate::loopback::{Pair, until};
 use crate::otlp::{ANSWERED, ASKED, converse};
 

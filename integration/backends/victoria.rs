@@ -19,11 +19,10 @@ use serde_json::Value;
 use tcpinfo::Monitor;
 
 use super::{Scratch, Server, eventually, free_address, get, program, scalar};
-use crate::exposition::Labels;
+use crate::exposition::{Labels, name_of};
 use crate::loopback::Pair;
 use crate::otlp::receiver::Receiver;
 use crate::otlp::{ANSWERED, NEVER, converse, http, points, within};
-use crate::page::name_of;
 
 /// Exports everything twice.
 struct Both([MetricExporter; 2]);

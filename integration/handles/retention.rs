@@ -10,8 +10,8 @@ use opentelemetry::KeyValue;
 use tcpinfo::{Group, Monitor, Worst};
 
 use super::{connected, send};
-use crate::churn::{Peers, exchange};
 use crate::exports::Exports;
+use crate::peers::{Peers, exchange};
 
 const OVERFLOW: &str = "{otel.metric.overflow=true}";
 

@@ -12,6 +12,7 @@ use super::points;
 use super::receiver::{Answer, PATIENCE, Push, Receiver};
 use crate::loopback::until;
 use crate::reader::Collected;
+use crate::running::program;
 
 /// The groups of both examples.
 const SERVICES: [&str; 3] = ["api", "downloads", "uploads"];
@@ -25,11 +26,7 @@ struct Running {
 
 impl Running {
     fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        // The tests are in target/<profile>/deps, the examples in target/<profile>/examples.
-        let tests = env::current_exe().expect("a test has a path");
-        let profile = tests.parent().and_then(|deps| deps.parent()).expect("it is in deps");
-        let path = profile.join("examples").join(name);
-        let mut command = Command::new(&path);
+        let mut command = Command::new(program(name));
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy().to_ascii_uppercase();
             if text.starts_with("OTEL_") || text.ends_with("_PROXY") {
@@ -39,9 +36,7 @@ impl Running {
         command.args(arguments).env("OTEL_METRIC_EXPORT_INTERVAL", "200");
         command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| {
-            panic!("{}: {error}; cargo build --example {name}", path.display())
-        });
+        let mut child = command.spawn().expect("the program starts");
         let out = lines(child.stdout.take().expect("it is piped"));
         let err = lines(child.stderr.take().expect("it is piped"));
         Self { child, out, err }

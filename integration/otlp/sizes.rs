@@ -12,8 +12,8 @@ use opentelemetry_sdk::metrics::reader::MetricReader;
 use prost::Message;
 use tcpinfo::{Group, Monitor, MonitorBuilder};
 
-use crate::churn::{Peers, exchange};
 use crate::loopback::{Pair, until};
+use crate::peers::{Peers, exchange};
 use crate::reader::Reader;
 
 /// What a receiver of gRPC takes by default.

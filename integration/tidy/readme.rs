@@ -55,7 +55,7 @@ fn readme_tables_are_current() {
     assert!(
         now == table,
         "README.md:{line}: not what the table in src/info.rs says; repair it by\n  \
-         TCPINFO_WRITE_README=1 cargo test --test integration readme_tables_are_current"
+         TCPINFO_WRITE_README=1 cargo test --test light readme_tables_are_current"
     );
 }
 

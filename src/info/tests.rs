@@ -70,10 +70,8 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
 /// header; here the same values lie in the bytes of both.
 #[test]
 fn a_big_endian_reply_says_what_a_little_endian_one_with_the_same_values_does() {
-    // Also from the package of `integration/kernels/decoder`, which has the same sources.
-    let mut places = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let data = places.find_map(|folder| fs::read_dir(folder.join("integration/data")).ok());
-    let folders = data.expect("the data lie in the repository");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/data");
+    let folders = fs::read_dir(data).expect("the data lie in the repository");
     let (big, little): (Vec<Captured>, Vec<Captured>) = folders
         .filter_map(|entry| Captured::read(entry.expect("the folder can be read").path()))
         .partition(|captured| captured.is_big);

@@ -13,6 +13,7 @@ use crate::monitor::{SocketProbe, Watched};
 /// Handlers see the connection info of the stream itself: `Request::remote_addr` works as before.
 ///
 /// ```
+/// # use tonic::codegen::tokio_stream;
 /// use tokio_stream::StreamExt;
 /// use tonic::transport::server::{Router, TcpIncoming};
 ///

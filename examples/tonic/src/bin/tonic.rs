@@ -2,7 +2,7 @@
 //! over:
 //!
 //! ```text
-//! cargo run --features tonic --example tonic
+//! cargo run -p example-tonic
 //! ```
 
 use std::error::Error;

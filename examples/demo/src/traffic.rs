@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-pub(crate) const SERVICES: [&Service; 3] = [
+pub const SERVICES: [&Service; 3] = [
     &Service {
         name: "api",
         think: Duration::from_millis(30),
@@ -57,9 +57,9 @@ const AT_ONCE: Duration = Duration::ZERO;
 const SLOW: Duration = Duration::from_millis(50);
 
 /// What listens, and how it treats its clients.
-pub(crate) struct Service {
-    pub(crate) name: &'static str,
-    pub(crate) clients: &'static [Client],
+pub struct Service {
+    pub name: &'static str,
+    pub clients: &'static [Client],
     /// From the end of a request to its answer.
     think: Duration,
     reading: Duration,
@@ -68,8 +68,8 @@ pub(crate) struct Service {
 }
 
 /// Who keeps one connection, and asks again and again.
-pub(crate) struct Client {
-    pub(crate) name: &'static str,
+pub struct Client {
+    pub name: &'static str,
     sends: usize,
     wants: usize,
     /// From an answer to the next request.
@@ -79,7 +79,7 @@ pub(crate) struct Client {
 
 impl Service {
     /// Answers requests until the client leaves.
-    pub(crate) fn answer(&self, mut stream: impl Read + Write) -> io::Result<()> {
+    pub fn answer(&self, mut stream: impl Read + Write) -> io::Result<()> {
         loop {
             let mut request = [[0; 4]; 2];
             stream.read_exact(request.as_flattened_mut())?;
@@ -91,12 +91,12 @@ impl Service {
     }
 
     /// Between two connections, so that an accept queue can be seen.
-    pub(crate) fn take_a_breath(&self) {
+    pub fn take_a_breath(&self) {
         thread::sleep(Duration::from_millis(60));
     }
 
     /// Comes, asks once and leaves, over and over.
-    pub(crate) fn visit(&self, address: SocketAddr) -> io::Result<()> {
+    pub fn visit(&self, address: SocketAddr) -> io::Result<()> {
         let visitor =
             Client { name: "", sends: 200, wants: 5_000, pause: AT_ONCE, reading: AT_ONCE };
         loop {
@@ -114,7 +114,7 @@ impl Service {
 
 impl Client {
     /// Asks for ever.
-    pub(crate) fn ask(&self, mut stream: impl Read + Write) -> io::Result<()> {
+    pub fn ask(&self, mut stream: impl Read + Write) -> io::Result<()> {
         loop {
             self.ask_once(&mut stream)?;
             thread::sleep(self.pause);

@@ -20,7 +20,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Serves `/metrics` for ever, from threads of its own. Receives after each page that was sent
 /// completely.
-pub(crate) fn serve<E: Display>(
+pub fn serve<E: Display>(
     listener: TcpListener,
     metrics: impl Fn() -> Result<String, E> + Send + Sync + 'static,
 ) -> Receiver<()> {

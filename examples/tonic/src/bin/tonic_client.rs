@@ -1,4 +1,4 @@
-//! The TCP connection of a gRPC channel: `cargo run --features hyper --example tonic_client`.
+//! The TCP connection of a gRPC channel: `cargo run -p example-tonic --bin tonic_client`.
 //!
 //! The service is OTLP's own, which takes metrics; any other is called the same way.
 

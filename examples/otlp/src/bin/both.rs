@@ -1,7 +1,7 @@
 //! TCP metrics for two exporters at once: Prometheus fetches them, and OTLP pushes them.
 //!
 //! ```text
-//! cargo run --example both
+//! cargo run -p example-otlp --bin both
 //! curl http://127.0.0.1:9464/metrics
 //! ```
 //!
@@ -16,17 +16,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use example_demo::{page, traffic};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use tcpinfo::Monitor;
 
-#[path = "prometheus/page.rs"]
-mod page;
-#[path = "otlp/push.rs"]
+#[path = "../push.rs"]
 mod push;
-#[path = "prometheus/traffic.rs"]
-mod traffic;
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let registry = prometheus::Registry::new();

@@ -1,8 +1,8 @@
 //! TCP metrics of a program's own connections, pushed to a collector over OTLP:
 //!
 //! ```text
-//! cargo run --example otlp
-//! OTEL_METRIC_EXPORT_INTERVAL=5000 cargo run --example otlp -- --grpc --seconds 60
+//! cargo run -p example-otlp
+//! OTEL_METRIC_EXPORT_INTERVAL=5000 cargo run -p example-otlp -- --grpc --seconds 60
 //! ```
 //!
 //! What to copy into a program is `run`; the rest makes traffic and says what became of the pushes.
@@ -16,16 +16,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use example_demo::traffic;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use tcpinfo::{FIELDS, Field, Monitor};
 use tokio::runtime::Builder;
 
-#[path = "otlp/push.rs"]
 mod push;
-#[path = "prometheus/traffic.rs"]
-mod traffic;
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     // Only gRPC wants a tokio runtime: around it when it is built, and alive as long as it pushes.

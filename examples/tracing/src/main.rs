@@ -1,7 +1,7 @@
 //! A request's span and log line say how its connection was doing:
 //!
 //! ```text
-//! cargo run --features axum --example tracing
+//! cargo run -p example-tracing
 //! ```
 
 use std::error::Error;

@@ -1,5 +1,5 @@
 //! The TCP connections of an HTTP client, by server:
-//! `cargo run --features hyper --example hyper_client -- http://example.com/`.
+//! `cargo run -p example-hyper -- http://example.com/`.
 //!
 //! Without arguments it talks with a server of its own.
 

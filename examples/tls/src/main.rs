@@ -1,7 +1,7 @@
 //! A TLS connection, watched below the encryption: what the network carries, not what we wrote.
 //!
 //! ```text
-//! cargo run --features tokio --example tls
+//! cargo run -p example-tls
 //! ```
 
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! An HTTP server that shows visitors their own connection, and Prometheus all of them:
 //!
 //! ```text
-//! cargo run --features axum --example axum
+//! cargo run -p example-axum
 //! curl http://127.0.0.1:8080/
 //! curl http://127.0.0.1:8080/metrics
 //! ```
