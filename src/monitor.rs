@@ -1,20 +1,32 @@
-//! The monitor: groups and watched sockets, and the sweeps that read them.
+//! The monitor: groups and watched sockets, and the sweeps that read them. This file is its face:
+//! what a program calls.
+//!
+//! `locks.rs` has the locks and their order, `sweep.rs` the way of a reading into the snapshot,
+//! `connection.rs` and `phase.rs` the states of a connection, `retirement.rs` those of a group.
 
-mod asker;
 mod attributes;
 mod builder;
+mod connection;
 mod connections;
+mod cookies;
 mod counters;
-mod entry;
 mod failures;
+mod given_back;
 mod handles;
+mod history;
+mod identity;
 mod labels;
 mod ledger;
+mod locks;
 mod owner;
 mod phase;
+mod ranking;
+mod reader;
 mod registrations;
+mod retirement;
 mod sample;
 mod set;
+mod sets;
 mod shared;
 mod slots;
 mod snapshot;
@@ -31,23 +43,24 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use opentelemetry::KeyValue;
 
-pub use self::attributes::{Attributes, SocketAddresses, SocketIdentity};
-pub(crate) use self::builder::Config;
+pub use self::attributes::Attributes;
 pub use self::builder::MonitorBuilder;
+pub use self::identity::{SocketAddresses, SocketIdentity};
 pub use self::sample::ConnectionSample;
 pub(crate) use self::shared::Shared;
 pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot};
 pub use self::watched::{SocketProbe, Watched};
 pub use self::worst::Worst;
 
+use self::builder::Config;
 use self::failures::Failed;
-use self::handles::Holding;
-use self::set::{Membership, MetricFamily, Placement};
-use self::slots::lock;
+use self::handles::Ownership;
+use self::locks::lock;
+use self::set::{Membership, MetricFamily};
+use self::sets::Placement;
 
 /// Watches sockets and turns them into metrics.
 ///
@@ -118,7 +131,7 @@ impl Monitor {
     /// changed, and reported to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
-        let place = self.shared.place(MetricFamily::Group, &attributes, self.shared.config.groups);
+        let place = self.shared.connections.place(MetricFamily::Group, &attributes);
         let (membership, folded) = match place {
             Placement::Own(membership) => (membership, false),
             Placement::Folded(membership) => (membership, true),
@@ -145,7 +158,7 @@ impl Monitor {
     ) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
         let attributes = self.checked(attributes);
-        let watch = self.shared.watch_alone(fd, Holding::of::<S>(), attributes);
+        let watch = self.shared.connections.watch_alone(fd, Ownership::of::<S>(), attributes);
         Watched::new(&self.shared, fd, watch, socket)
     }
 
@@ -181,7 +194,14 @@ impl Monitor {
     /// a group count from when they were chosen, and a group that took another's place may still
     /// show zeros. Whoever needs totals that never fall asks for a [`snapshot`](Self::snapshot).
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
-        self.shared.latest.load_full()
+        self.shared.latest()
+    }
+}
+
+impl MonitorBuilder {
+    /// The monitor.
+    pub fn build(self) -> Monitor {
+        Monitor { shared: Arc::new(Shared::new(self.config)) }
     }
 }
 
@@ -193,7 +213,7 @@ impl Default for Monitor {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let watched = self.shared.watched.load(Ordering::Relaxed);
+        let watched = self.shared.connections.watched();
         f.debug_struct("Monitor").field("watched", &watched).finish_non_exhaustive()
     }
 }
@@ -217,7 +237,7 @@ impl Group {
     /// [`Watched`].
     pub fn watch<S: AsFd>(&self, socket: S) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
-        self.enter(fd, Holding::of::<S>(), socket)
+        self.enter(fd, Ownership::of::<S>(), socket)
     }
 
     /// Watches a socket that its owner only lends, as a database driver does.
@@ -255,12 +275,13 @@ impl Group {
         find: impl FnOnce(&T) -> BorrowedFd<'_>,
     ) -> Watched<T> {
         let fd = find(&connection).as_raw_fd();
-        let holding = if may_close { Holding::Borrowed } else { Holding::Alone };
-        self.enter(fd, holding, connection)
+        let ownership = if may_close { Ownership::Borrowed } else { Ownership::Sole };
+        self.enter(fd, ownership, connection)
     }
 
-    fn enter<S>(&self, fd: RawFd, holding: Holding, socket: S) -> Watched<S> {
-        let watch = self.shared.watch_in_group(fd, holding, &self.membership, self.folded);
+    fn enter<S>(&self, fd: RawFd, ownership: Ownership, socket: S) -> Watched<S> {
+        let watch =
+            self.shared.connections.watch_in_group(fd, ownership, &self.membership, self.folded);
         Watched::new(&self.shared, fd, watch, socket)
     }
 
@@ -268,9 +289,9 @@ impl Group {
     ///
     /// They are chosen anew by every sweep and carry the group's attributes and their
     /// [`SocketIdentity`], at least the cookie. For each provider their counters start at zero when
-    /// they are chosen, after a collection in which they were not; in snapshots they are those of
-    /// the connection since it was first watched. A `count` of 0 ends it; no more than the
-    /// monitor's cap of sockets are shown. A group that shows its worst keeps its place.
+    /// they are chosen, after a collection in which they were not. In snapshots they are those of
+    /// the connection since it was first watched. A `count` of 0 ends it; no more than the cap
+    /// of sockets are shown. A group that shows its worst keeps its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {
         *lock(&self.membership.set().worst) = (count > 0).then_some((worst, count));
     }

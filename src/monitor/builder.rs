@@ -3,19 +3,18 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attributes::{Attributes, SocketIdentity};
-use super::{Monitor, Shared};
+use super::attributes::Attributes;
+use super::failures::OnError;
+use super::identity::SocketIdentity;
+use super::reader::ReplySource;
 use crate::info::Field;
-use crate::kernel::Kernel;
-use crate::read::{self, ROOM};
 
-/// Chooses what a [`Monitor`] reports.
+/// Chooses what a [`Monitor`](crate::Monitor) reports.
 pub struct MonitorBuilder {
-    pub(super) config: Config,
+    pub(crate) config: Config,
 }
 
 impl MonitorBuilder {
@@ -119,8 +118,9 @@ impl MonitorBuilder {
     /// Called for every failed read with the socket's attributes, and for every attribute that
     /// cannot be exported as it was given: see [`Attributes`].
     ///
-    /// The next call of the program makes it, on that thread: [`Monitor::group`],
-    /// [`Monitor::snapshot`], [`Monitor::instrument`], a `watch`, or the end of a
+    /// The next call of the program makes it, on that thread:
+    /// [`Monitor::group`](crate::Monitor::group), [`Monitor::snapshot`](crate::Monitor::snapshot),
+    /// [`Monitor::instrument`](crate::Monitor::instrument), a `watch`, or the end of a
     /// [`Watched`](crate::Watched). A collection never calls it, because the SDK holds a lock then.
     /// It never calls itself: it may watch, drop, collect, create instruments, or log, and what
     /// fails by that waits for the next call. Up to 1,024 errors wait, and later ones are not told.
@@ -134,14 +134,9 @@ impl MonitorBuilder {
     }
 
     #[cfg(test)]
-    pub(super) fn with_source(mut self, source: Source) -> Self {
+    pub(super) fn with_source(mut self, source: ReplySource) -> Self {
         self.config.source = source;
         self
-    }
-
-    /// The monitor.
-    pub fn build(self) -> Monitor {
-        Monitor { shared: Arc::new(Shared::new(self.config)) }
     }
 }
 
@@ -157,8 +152,6 @@ impl fmt::Debug for MonitorBuilder {
     }
 }
 
-pub(super) type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
-
 /// What a monitor was built with.
 pub(crate) struct Config {
     pub(crate) name: Option<Cow<'static, str>>,
@@ -172,7 +165,7 @@ pub(crate) struct Config {
     /// Until the monitor is made.
     pub(super) on_error: Option<OnError>,
     pub(super) retention: Duration,
-    pub(super) source: Source,
+    pub(super) source: ReplySource,
 }
 
 impl Default for Config {
@@ -187,14 +180,7 @@ impl Default for Config {
             samples: 100,
             on_error: None,
             retention: Duration::from_secs(3_600),
-            source: Source { read: read::reply, kernel: Kernel::running() },
+            source: ReplySource::running(),
         }
     }
-}
-
-/// Where replies come from: the kernel, or a test.
-#[derive(Clone, Copy)]
-pub(crate) struct Source {
-    pub(crate) read: fn(RawFd, &mut [u8; ROOM]) -> io::Result<usize>,
-    pub(crate) kernel: &'static Kernel,
 }

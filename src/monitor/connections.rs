@@ -1,238 +1,395 @@
-//! Which connections a monitor knows, by cookie: those in its slots, watched or given back, and for
-//! a while the cookies of those that ended.
+//! All connections of a monitor: how one comes in, how its handles leave, and how it ends.
+//!
+//! `connection.rs` draws the states of one connection. This file moves it between them, and keeps
+//! three places consistent: the slot that holds the connection, the index that finds the slot by
+//! the cookie, and the queue of connections that nobody watches. The order is always:
+//!
+//! - in: into a slot, then into the index, both under the lock of the index's shard;
+//! - out: out of the slot under the slot's lock ([`end`](Connections::end)), then, with no lock
+//!   held, out of the queue and the index, and at last the slot's number is free again
+//!   ([`forget`](Connections::forget)).
+//!
+//! So a number that the index has is never that of another connection's slot. The slot may be empty
+//! already, if another thread is between `end` and `forget`; then `watch` tries again.
 
-use std::collections::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
 use std::os::fd::RawFd;
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use super::slots::lock;
+use super::attributes::Attributes;
+use super::builder::Config;
+use super::connection::{Connection, Key};
+use super::cookies::CookieIndex;
+use super::failures::{Failed, Failures, panicked};
+use super::given_back::{GivenBack, GivenBackQueue};
+use super::handles::{Handle, Ownership, WatchId};
+use super::identity::SocketIdentity;
+use super::locks::lock;
+use super::owner::Owner;
+use super::reader::SocketReader;
+use super::registrations::Registrations;
+use super::set::{Membership, MetricFamily};
+use super::sets::{Caps, Placement, Sets};
+use super::slots::Slots;
 use crate::read;
 
-/// How many open connections without a watch are remembered.
-const GIVEN_BACK: usize = 1_024;
-
-/// How many cookies of ended connections are remembered.
-const ENDED: usize = 4_096;
-
-const SHARDS: usize = 16;
-
-/// How many connections are given back between two looks at a full memory for those that ended:
-/// a look takes a system call for each.
-const LOOK_EVERY: u64 = 64;
-
-/// The connections of one family of metrics. A connection is entered here before it is in use, and
-/// withdrawn before its slot's number is free again, so a number found here is that of a slot
-/// which holds the connection, or has held it until just now.
+/// All connections of a monitor, and what is needed to read them.
 pub(crate) struct Connections {
-    shards: [Mutex<Shard>; SHARDS],
-    ended: Mutex<Ended>,
-    given_back: Mutex<GivenBack>,
+    pub(crate) reader: SocketReader,
+    pub(crate) slots: Slots<Connection>,
+    pub(crate) sets: Mutex<Sets>,
+    pub(crate) registrations: Arc<Registrations>,
+    pub(crate) failures: Arc<Failures>,
+    groups: Family,
+    sockets: Family,
+    config: Arc<Config>,
+    next_serial: AtomicU64,
+    /// Connections with series of their own.
+    own: AtomicUsize,
+    watched: AtomicU64,
+    folded: AtomicU64,
 }
 
-type Shard = HashMap<u64, Location, BuildHasherDefault<CookieHasher>>;
-
-/// Cookies of the last that ended, in a ring. One for all shards: which of them the cookies of a
-/// program are in is up to the kernel and to whoever else asks for cookies.
+/// The connections of one family of metrics, by cookie, and those of them that nobody watches.
 #[derive(Default)]
-struct Ended {
-    cookies: Vec<u64>,
-    next: usize,
+struct Family {
+    cookies: CookieIndex,
+    given_back: GivenBackQueue,
 }
 
-/// Where a connection is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Location {
-    Slot(usize),
-    /// Nowhere any more, remembered at this place of the ring.
-    Ended(usize),
+/// A connection that has left its slot, whose number is still taken.
+pub(crate) struct Ended {
+    family: MetricFamily,
+    cookie: Option<u64>,
+    stamp: Option<u64>,
 }
 
-/// Open connections that nobody watches, by when they were given back.
-#[derive(Default)]
-struct GivenBack {
-    connections: BTreeMap<u64, Returned>,
-    next: u64,
-    /// What `next` was at the last look for those that ended.
-    looked: u64,
-}
-
-/// A connection that nobody watches, as far as one can tell whether it is still open.
-#[derive(Clone, Copy)]
-pub(crate) struct Returned {
-    pub(crate) slot: usize,
-    pub(crate) cookie: u64,
-    pub(crate) fd: RawFd,
-}
-
-impl Returned {
-    pub(crate) fn is_open(&self) -> bool {
-        read::cookie_of(self.fd).is_ok_and(|cookie| cookie == self.cookie)
-    }
+/// What came of adding a handle to a connection that the index knows.
+enum Joined {
+    /// It watches the connection with this id.
+    To(u64),
+    /// The descriptor is another socket with the same cookie.
+    Another,
+    /// The connection left its slot just now.
+    Gone,
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
-        Self { shards: Default::default(), ended: Mutex::default(), given_back: Mutex::default() }
+    pub(crate) fn new(
+        config: Arc<Config>,
+        registrations: Arc<Registrations>,
+        failures: Arc<Failures>,
+    ) -> Self {
+        Self {
+            reader: SocketReader::new(config.source, config.identity),
+            slots: Slots::new(),
+            sets: Mutex::new(Sets::new()),
+            registrations,
+            failures,
+            groups: Family::default(),
+            sockets: Family::default(),
+            config,
+            next_serial: AtomicU64::new(0),
+            own: AtomicUsize::new(0),
+            watched: AtomicU64::new(0),
+            folded: AtomicU64::new(0),
+        }
     }
 
-    fn shard(&self, cookie: u64) -> &Mutex<Shard> {
-        &self.shards[(cookie % SHARDS as u64) as usize]
+    fn family(&self, family: MetricFamily) -> &Family {
+        match family {
+            MetricFamily::Group => &self.groups,
+            MetricFamily::Socket => &self.sockets,
+        }
     }
 
-    /// The slot of a connection, which `insert` chooses if the connection is in none; and whether
-    /// it did. `insert` learns whether the connection is one that ended before.
-    pub(crate) fn slot(&self, cookie: u64, insert: impl FnOnce(bool) -> usize) -> (usize, bool) {
-        let mut shard = lock(self.shard(cookie));
-        let entry = shard.entry(cookie);
-        let ended = match &entry {
-            Entry::Occupied(known) => match *known.get() {
-                Location::Slot(slot) => return (slot, false),
-                Location::Ended(_) => true,
-            },
-            Entry::Vacant(_) => false,
+    /// Connections that somebody watches.
+    pub(crate) fn watched(&self) -> u64 {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Connections with series of their own.
+    pub(crate) fn own(&self) -> usize {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// How many times a cap folded a connection into an overflow set.
+    pub(crate) fn folded(&self) -> u64 {
+        self.folded.load(Ordering::Relaxed)
+    }
+
+    /// Open connections that are remembered and not watched.
+    pub(crate) fn given_back(&self) -> u64 {
+        (self.groups.given_back.len() + self.sockets.given_back.len()) as u64
+    }
+
+    /// The set with these attributes, or the overflow set if there is no room for it.
+    pub(crate) fn place(&self, family: MetricFamily, attributes: &Attributes) -> Placement {
+        let mut sets = lock(&self.sets);
+        // Under the lock: a registration that is added later collects without the group that makes
+        // room, and so need not miss it.
+        let registrations = self.registrations.all();
+        let cap = match family {
+            MetricFamily::Group => self.config.groups,
+            MetricFamily::Socket => self.config.sockets,
         };
-        let slot = insert(ended);
-        entry.insert_entry(Location::Slot(slot));
-        (slot, true)
+        let retention = self.config.retention;
+        sets.place(family, attributes, Caps { sets: cap, retention, registrations: &registrations })
     }
 
-    /// The connection has left its slot.
-    pub(crate) fn end(&self, cookie: u64) {
-        let mut ended = lock(&self.ended);
-        let Ended { cookies, next } = &mut *ended;
-        let place = Location::Ended(*next);
-        lock(self.shard(cookie)).insert(cookie, place);
-        match cookies.get_mut(*next) {
-            None => cookies.push(cookie),
-            Some(last) => {
-                let last = std::mem::replace(last, cookie);
-                let mut shard = lock(self.shard(last));
-                // Unless it was watched again, or ended again, since.
-                if last != cookie && shard.get(&last) == Some(&place) {
-                    shard.remove(&last);
+    /// Watches a connection in a group.
+    pub(crate) fn watch_in_group(
+        &self,
+        fd: RawFd,
+        ownership: Ownership,
+        group: &Membership,
+        folded: bool,
+    ) -> (WatchId, Option<u64>) {
+        self.watch(MetricFamily::Group, fd, ownership, |_| {
+            if folded {
+                self.folded.fetch_add(1, Ordering::Relaxed);
+            }
+            Owner::Set(group.clone())
+        })
+    }
+
+    /// Watches a connection that is reported by itself, or together with those that its attributes
+    /// do not tell it from.
+    pub(crate) fn watch_alone(
+        &self,
+        fd: RawFd,
+        ownership: Ownership,
+        attributes: Attributes,
+    ) -> (WatchId, Option<u64>) {
+        self.watch(MetricFamily::Socket, fd, ownership, |cookie| {
+            let membership = if cookie.is_none() || self.config.identity == SocketIdentity::None {
+                match self.place(MetricFamily::Socket, &attributes) {
+                    Placement::Own(membership) => return Owner::Set(membership),
+                    Placement::Folded(membership) => membership,
+                }
+            } else {
+                let one_more = |own| (own < self.config.sockets).then_some(own + 1);
+                let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+                if self.own.fetch_update(set, fetch, one_more).is_ok() {
+                    return Owner::Own(attributes, None);
+                }
+                lock(&self.sets).overflow(MetricFamily::Socket)
+            };
+            self.folded.fetch_add(1, Ordering::Relaxed);
+            Owner::Set(membership)
+        })
+    }
+
+    /// Adds a handle to its connection, which may be new. Returns the watch, and the cookie.
+    ///
+    /// `owner` says who reports the connection. It is called only if nobody watches the connection
+    /// yet: whoever watched it first keeps it.
+    fn watch(
+        &self,
+        family: MetricFamily,
+        fd: RawFd,
+        ownership: Ownership,
+        owner: impl FnOnce(Option<u64>) -> Owner,
+    ) -> (WatchId, Option<u64>) {
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        let handle = Handle { fd, serial, ownership };
+        let watch = |slot, connection| WatchId { slot, connection, handle: serial };
+        let cookie = read::cookie_of(fd).ok();
+        let mut owner = Some(owner);
+        // At most one of the ways below needs an owner.
+        let mut own = |cookie| owner.take().expect("it is asked for once")(cookie);
+        if let Some(number) = cookie {
+            loop {
+                let mut known = false;
+                let (slot, is_new) = self.family(family).cookies.slot(number, |ended| {
+                    // A cookie that is shared does not prove that it is the one that ended.
+                    known = ended && !read::shares_cookies(fd);
+                    let (key, owner) = (Key::Cookie(number), own(cookie));
+                    let mut connection = Connection::new(key, serial, handle, owner);
+                    if known {
+                        connection.mark_known();
+                    }
+                    self.insert(connection)
+                });
+                if is_new {
+                    if known {
+                        self.take_base(slot, handle);
+                    }
+                    return (watch(slot, serial), cookie);
+                }
+                match self.join(family, slot, number, handle, || own(cookie)) {
+                    Joined::To(connection) => return (watch(slot, connection), cookie),
+                    Joined::Another => break,
+                    // The other thread is about to correct the index.
+                    Joined::Gone => thread::yield_now(),
                 }
             }
         }
-        *next = (*next + 1) % ENDED;
+        // Nothing tells it from others, so it is a connection of its own.
+        let key = cookie.map_or(Key::None, Key::SharedCookie);
+        let connection = Connection::new(key, serial, handle, own(None));
+        (watch(self.insert(connection), serial), cookie)
     }
 
-    /// Remembers a connection that was given back, and says under which stamp. Returns with it
-    /// those that have to be forgotten for it: ended ones, or the one given back first.
-    pub(crate) fn give_back(&self, returned: Returned) -> (u64, Vec<(u64, Returned)>) {
-        let mut given_back = lock(&self.given_back);
-        let mut forgotten = Vec::new();
-        if given_back.connections.len() >= GIVEN_BACK {
-            if given_back.next - given_back.looked >= LOOK_EVERY {
-                given_back.looked = given_back.next;
-                let ended = given_back.connections.iter().filter(|(_, other)| !other.is_open());
-                forgotten = ended.map(|(stamp, other)| (*stamp, *other)).collect();
-                for (stamp, _) in &forgotten {
-                    given_back.connections.remove(stamp);
+    /// Puts a connection into a slot.
+    fn insert(&self, connection: Connection) -> usize {
+        // Counted before a sweep can meet it, which may take it out again.
+        self.watched.fetch_add(1, Ordering::Relaxed);
+        self.slots.insert(connection)
+    }
+
+    /// Adds a handle to the connection that the index has in this slot.
+    fn join(
+        &self,
+        family: MetricFamily,
+        slot: usize,
+        cookie: u64,
+        handle: Handle,
+        own: impl FnOnce() -> Owner,
+    ) -> Joined {
+        self.slots.with(slot, |slot| {
+            let Some(connection) = slot.as_mut().filter(|it| it.key.cookie() == Some(cookie))
+            else {
+                return Joined::Gone;
+            };
+            if connection.is_another(handle.fd) {
+                return Joined::Another;
+            }
+            if connection.handles.first().is_some() {
+                connection.handles.join(handle);
+            } else {
+                if let Some(stamp) = connection.resume(handle, own()) {
+                    self.family(family).given_back.remove(stamp);
                 }
+                self.watched.fetch_add(1, Ordering::Relaxed);
+                connection.take_base(&self.reader, handle);
             }
-            if forgotten.is_empty() {
-                forgotten.extend(given_back.connections.pop_first());
+            Joined::To(connection.id)
+        })
+    }
+
+    /// Reads the base of a connection that the monitor took for ended.
+    fn take_base(&self, slot: usize, handle: Handle) {
+        self.slots.with(slot, |slot| {
+            if let Some(connection) = slot {
+                connection.take_base(&self.reader, handle);
+            }
+        });
+    }
+
+    /// Reads a connection one last time through a handle that is about to be closed or given away,
+    /// and takes the handle out. Returns whether the descriptor still was the connection.
+    pub(crate) fn unwatch(&self, watch: WatchId) -> bool {
+        let finished = self.slots.with(watch.slot, |slot| {
+            let connection = slot.as_mut().filter(|it| it.id == watch.connection)?;
+            let handle = connection.handles.find(watch.handle)?;
+            let (reader, registrations) = (&self.reader, &self.registrations);
+            let last = AssertUnwindSafe(|| connection.finish(reader, registrations, handle));
+            let last = catch_unwind(last).unwrap_or_else(|_| Err(panicked()));
+            // The next handle takes over, so it must not be one that was leaked.
+            let next = |connection: &Connection| connection.handles.beside(watch.handle).next();
+            while let Some(other) = next(connection).filter(|it| !connection.is_behind(*it)) {
+                self.withdraw_leaked(connection, other.serial);
+            }
+            self.withdraw(connection, watch.handle);
+            Some(last.map_err(|error| Failed::new(connection.owner.attributes(), error)))
+        });
+        match finished {
+            Some(Ok(())) => true,
+            Some(Err(failed)) => {
+                self.failures.note(failed);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Takes out a handle that was leaked and whose descriptor is closed, while others watch.
+    pub(crate) fn withdraw_leaked(&self, connection: &mut Connection, handle: u64) {
+        let error = io::Error::other(read::WrongSocket);
+        self.failures.note(Failed::new(connection.owner.attributes(), error));
+        self.withdraw(connection, handle);
+    }
+
+    /// Takes a handle from a connection. Returns whether nobody watches it any more.
+    pub(crate) fn withdraw(&self, connection: &mut Connection, handle: u64) -> bool {
+        let is_last = connection.handles.withdraw(handle);
+        if is_last {
+            self.watched.fetch_sub(1, Ordering::Relaxed);
+            if matches!(connection.owner, Owner::Own(..)) {
+                self.own.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        let stamp = given_back.next;
-        given_back.next += 1;
-        given_back.connections.insert(stamp, returned);
-        (stamp, forgotten)
+        is_last
     }
 
-    /// A connection that was given back is watched again, or ended.
-    pub(crate) fn take_back(&self, stamp: u64) {
-        lock(&self.given_back).connections.remove(&stamp);
-    }
-
-    /// How many connections are remembered that nobody watches.
-    pub(crate) fn given_back(&self) -> usize {
-        lock(&self.given_back).connections.len()
-    }
-}
-
-/// Cookies are counted up by the kernel: nobody chooses them, and a multiplication spreads them.
-#[derive(Default)]
-struct CookieHasher(u64);
-
-impl Hasher for CookieHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, cookie: u64) {
-        let spread = cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-    use std::os::fd::AsRawFd;
-
-    use super::*;
-
-    #[test]
-    fn the_last_cookies_that_ended_are_known() {
-        // One shard for all, an uneven share for each, every one in turn.
-        for stride in [SHARDS as u64, 6, 1] {
-            the_last_that_ended_are_known(stride);
-        }
-    }
-
-    fn the_last_that_ended_are_known(stride: u64) {
-        let connections = Connections::new();
-        for number in 1..=10_000 {
-            let cookie = stride * number;
-            let mut known = false;
-            let slot = connections.slot(cookie, |ended| {
-                known = ended;
-                7
-            });
-            assert_eq!((slot, known), ((7, true), false));
-            assert_eq!(connections.slot(cookie, |_| 8), (7, false));
-            connections.end(cookie);
-        }
-        let known = |cookie| {
-            let mut known = false;
-            connections.slot(cookie, |ended| {
-                known = ended;
-                1
-            });
-            known
-        };
-        let known: Vec<u64> = (1..=10_000).filter(|number| known(stride * number)).collect();
-        assert_eq!(known, (10_001 - ENDED as u64..=10_000).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn an_open_connection_is_forgotten_after_all_that_ended() {
-        let open = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let cookie = read::cookie_of(open.as_raw_fd()).expect("this kernel has cookies");
-        let connections = Connections::new();
-        let (first, _) = connections.give_back(Returned { slot: 0, cookie, fd: open.as_raw_fd() });
+    /// The value of a watch is gone, and its descriptor closed or given away. If it was the last
+    /// watch, the connection ends; or it is given back, if the descriptor still is its socket.
+    /// `is_open` says so where the caller knows.
+    pub(crate) fn release(&self, watch: WatchId, fd: RawFd, is_open: Option<bool>) {
         let mut forgotten = Vec::new();
-        for slot in 1..3 * GIVEN_BACK {
-            let ended = Returned { slot, cookie: u64::MAX, fd: open.as_raw_fd() };
-            forgotten.extend(connections.give_back(ended).1);
+        let mut family = MetricFamily::Group;
+        let ended = self.slots.with(watch.slot, |slot| {
+            let connection = slot.as_mut().filter(|it| it.id == watch.connection)?;
+            // While this value was dropped, others may have watched and gone. The last of them
+            // says how the connection ended, or has said so.
+            if !connection.handles.ended_with(watch.handle) || connection.given_back().is_some() {
+                return None;
+            }
+            let given_back =
+                connection.key.indexed().map(|cookie| GivenBack { slot: watch.slot, cookie, fd });
+            let given_back = given_back.filter(|it| is_open.unwrap_or_else(|| it.is_open()));
+            let Some(given_back) = given_back else { return self.end(slot) };
+            family = connection.owner.family();
+            let (stamp, others) = self.family(family).given_back.add(given_back);
+            connection.give_back(stamp, given_back);
+            forgotten = others;
+            None
+        });
+        if let Some(ended) = ended {
+            self.forget(watch.slot, ended);
         }
-        assert!(forgotten.iter().all(|(stamp, _)| *stamp != first));
-        assert_eq!(forgotten.len() + connections.given_back(), 3 * GIVEN_BACK);
-        // Of open ones the oldest goes.
-        for slot in 0..2 * GIVEN_BACK {
-            forgotten
-                .extend(connections.give_back(Returned { slot, cookie, fd: open.as_raw_fd() }).1);
+        // Their slots are locked one at a time, after this one's lock was released.
+        for (stamp, given_back) in forgotten {
+            let ended = self.slots.with(given_back.slot, |slot| {
+                let connection = slot.as_ref()?;
+                // It may have been watched again since, or its slot be another's.
+                let is_same =
+                    connection.owner.family() == family && connection.given_back()?.0 == stamp;
+                is_same.then(|| self.end(slot)).flatten()
+            });
+            if let Some(ended) = ended {
+                self.forget(given_back.slot, ended);
+            }
         }
-        assert!(forgotten.iter().any(|(stamp, _)| *stamp == first));
-        assert_eq!(connections.given_back(), GIVEN_BACK);
+    }
+
+    /// Takes a connection out of its slot, whose lock the caller holds. Then the caller releases
+    /// the lock, and calls [`forget`](Self::forget).
+    pub(crate) fn end(&self, slot: &mut Option<Connection>) -> Option<Ended> {
+        let connection = slot.as_ref()?;
+        let ended = Ended {
+            family: connection.owner.family(),
+            cookie: connection.key.indexed(),
+            stamp: connection.given_back().map(|(stamp, _)| stamp),
+        };
+        connection.leave(&self.registrations);
+        *slot = None;
+        Some(ended)
+    }
+
+    /// Takes a connection that ended out of the queue and the index, and frees its slot's number.
+    pub(crate) fn forget(&self, slot: usize, ended: Ended) {
+        let family = self.family(ended.family);
+        if let Some(stamp) = ended.stamp {
+            family.given_back.remove(stamp);
+        }
+        if let Some(cookie) = ended.cookie {
+            family.cookies.end(cookie);
+        }
+        self.slots.free(slot);
     }
 }

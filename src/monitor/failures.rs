@@ -1,5 +1,5 @@
-//! Failed reads, and other things that went wrong: counted at once, told later, where no lock is
-//! held.
+//! Failed reads, and other things that went wrong: counted at once, and told to the program later,
+//! when no lock is held.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -9,12 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::attributes::Attributes;
-use super::builder::OnError;
-use super::slots::lock;
+use super::locks::lock;
 use crate::read;
 
-/// How many failures wait to be told; of more, the newest are counted alone.
+/// How many failures wait to be told. If there are more, the newest are only counted.
 const WAITING: usize = 1_024;
+
+/// What the program wants to be told of failures by.
+pub(crate) type OnError = Box<dyn Fn(&Attributes, &io::Error) + Send + Sync>;
 
 /// Something that went wrong with what has these attributes.
 pub(crate) struct Failed {
@@ -33,18 +35,18 @@ pub(crate) fn panicked() -> io::Error {
     io::Error::other("a read panicked")
 }
 
-/// The counts of failed reads, and those that the program has still to be told of.
+/// The counts of failed reads, and the failures that the program is still to be told of.
 ///
-/// A collection runs under a lock of the SDK's, in which the program must not be called: it could
-/// create an instrument, which waits for that very lock. So failures wait for the next call that
-/// the program itself makes.
+/// A collection runs under a lock of the SDK. The program must not be called under it: `on_error`
+/// could create an instrument, which waits for the same lock. So failures wait for the next call
+/// that the program itself makes.
 pub(crate) struct Failures {
     on_error: Option<OnError>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     waiting: Mutex<VecDeque<Failed>>,
     /// The length of `waiting`, so that a call without failures takes no lock.
     count: AtomicUsize,
-    /// Whether somebody is telling: calls within `on_error` do not.
+    /// Whether a thread is telling. Calls inside `on_error` do not tell again.
     telling: AtomicBool,
 }
 
@@ -84,8 +86,8 @@ impl Failures {
 
     /// Tells the program what waits. The caller holds no lock and is in no collection.
     ///
-    /// What fails meanwhile waits for the next call: a callback that watches what fails does not
-    /// call itself.
+    /// What fails meanwhile waits for the next call, so an `on_error` that watches what fails does
+    /// not call itself.
     #[inline]
     pub(crate) fn tell(&self) {
         if self.count.load(Ordering::Acquire) > 0 {
@@ -105,8 +107,8 @@ impl Failures {
             mem::take(&mut *waiting)
         };
         for Failed { attributes, error } in batch {
-            // A panic in the program's callback is the program's own, and so is one of what it
-            // panicked with.
+            // A panic in the program's callback stays here, and so does a panic in the destructor
+            // of what it panicked with. What that one panics with is leaked.
             let called = catch_unwind(AssertUnwindSafe(|| on_error(&attributes, &error)));
             let dropped = catch_unwind(AssertUnwindSafe(|| drop(called)));
             dropped.unwrap_or_else(mem::forget);

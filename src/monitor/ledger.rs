@@ -1,4 +1,9 @@
-//! What a set remembers: the totals of every connection it ever held, and who was told of them.
+//! What a set remembers: the totals of every connection it ever held, and which readers were told
+//! of them.
+//!
+//! A set may be forgotten only after every reader was told everything. So the ledger counts its
+//! additions, and notes for each reader how many of them it was told of. A sweep does not add to a
+//! ledger one reading at a time: its tally adds once, at the end.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +12,13 @@ use crate::info::CounterNumbers;
 
 /// Who reads totals: a registration, or whoever asks for snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
+pub(crate) enum Reader {
     Registration(usize),
     Snapshots,
 }
 
-impl Audience {
-    /// Whether it still reads, given all who collect: snapshots count where nobody does.
+impl Reader {
+    /// Whether it still reads, given all registrations. Snapshots count only if there are none.
     pub(crate) fn is_alive(self, alive: &[usize]) -> bool {
         match self {
             Self::Registration(id) => alive.contains(&id),
@@ -22,7 +27,7 @@ impl Audience {
     }
 }
 
-/// The totals of a set, and what its reports need besides.
+/// The totals of a set, and what its reports need beside them.
 pub(crate) struct Ledger {
     counters: CounterNumbers,
     opened: u64,
@@ -34,17 +39,17 @@ pub(crate) struct Ledger {
     ended: Vec<(usize, Reservoir)>,
     /// How often anything was added.
     additions: u64,
-    /// How many additions each audience was told of.
-    told: Vec<(Audience, u64)>,
-    /// Registrations that were told of it at all, and of which counters.
+    /// How many additions each reader was told of.
+    told: Vec<(Reader, u64)>,
+    /// Registrations that were told of the set at all, and of which counters.
     introduced: Vec<(usize, u64)>,
-    /// Since when nobody uses the set, and the additions by then.
+    /// Since when nobody uses the set, and how many additions there were then.
     idle: Option<(Instant, u64)>,
 }
 
-/// The counters of a set as one audience is told them.
+/// The totals of a set as one reader is told them.
 #[derive(Clone, Copy)]
-pub(crate) struct Account {
+pub(crate) struct Totals {
     pub(crate) counters: CounterNumbers,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
@@ -73,13 +78,13 @@ impl Ledger {
         self.additions += 1;
     }
 
-    /// A connection that `opened` counted before has ended.
+    /// Counts the end of a connection that was counted as opened before.
     pub(crate) fn close(&mut self) {
         self.closed += 1;
         self.additions += 1;
     }
 
-    /// A connection came and went unseen.
+    /// Counts a connection that came and went before any reading showed it.
     pub(crate) fn pass(&mut self) {
         self.opened += 1;
         self.close();
@@ -110,67 +115,67 @@ impl Ledger {
         }
     }
 
-    /// Tells an audience the totals, and the samples of ended connections that are for it.
+    /// Tells a reader the totals, and the samples of ended connections that are for it.
     ///
-    /// Where a set has taken another's place, each registration is first told of zeros: for each
-    /// counter when there is one. A series that comes back would otherwise look as if it had never
-    /// been away, or had grown at once.
+    /// If the set has taken another's place, each registration is first told zeros: of opened and
+    /// closed, and of each counter as soon as it is reported. Otherwise a series that comes back
+    /// would look as if it had never been away, or had grown at once.
     pub(crate) fn tell(
         &mut self,
-        audience: Audience,
+        reader: Reader,
         alive: &[usize],
         takes_a_place: bool,
-    ) -> (Account, Vec<ConnectionSample>) {
-        let mut account =
-            Account { counters: self.counters, opened: self.opened, closed: self.closed };
+    ) -> (Totals, Vec<ConnectionSample>) {
+        let mut totals =
+            Totals { counters: self.counters, opened: self.opened, closed: self.closed };
         let mut samples = Vec::new();
         let mut additions = self.additions;
-        if let Audience::Registration(id) = audience {
+        if let Reader::Registration(id) = reader {
             let ended = self.ended.iter_mut().find(|(other, _)| *other == id);
             samples = ended.map(|(_, reservoir)| reservoir.take()).unwrap_or_default();
-            if takes_a_place && self.introduce(id, alive, &mut account) {
-                // Not told of them yet.
+            if takes_a_place && self.introduce(id, alive, &mut totals) {
+                // It got zeros, so it is not told yet: no number of additions is this high.
                 additions = u64::MAX;
             }
         }
-        match self.told.iter_mut().find(|(other, _)| *other == audience) {
+        match self.told.iter_mut().find(|(other, _)| *other == reader) {
             Some((_, told)) => *told = additions,
             None => {
                 self.told.retain(|(other, _)| other.is_alive(alive));
-                self.told.push((audience, additions));
+                self.told.push((reader, additions));
             }
         }
-        (account, samples)
+        (totals, samples)
     }
 
-    /// Leaves zeros of what a registration was never told of, and says whether there was any.
-    fn introduce(&mut self, id: usize, alive: &[usize], account: &mut Account) -> bool {
+    /// Replaces what a registration was never told of by zeros. Returns whether there was any.
+    fn introduce(&mut self, id: usize, alive: &[usize], totals: &mut Totals) -> bool {
         let known = self.introduced.iter_mut().find(|(other, _)| *other == id);
-        let present = account.counters.present;
+        let present = totals.counters.present;
         let new = match known {
             Some((_, known)) => present & !std::mem::replace(known, present),
             None => {
                 self.introduced.retain(|(other, _)| alive.contains(other));
                 self.introduced.push((id, present));
-                (account.opened, account.closed) = (0, 0);
+                (totals.opened, totals.closed) = (0, 0);
                 u64::MAX
             }
         };
-        account.counters = account.counters.with_zeros(new);
+        totals.counters = totals.counters.with_zeros(new);
         new != 0
     }
 
-    /// Whether everybody who collects was told of everything; whoever asks for snapshots, where
-    /// nobody collects.
+    /// Whether every registration was told everything. If there are none: whether a snapshot was.
     pub(crate) fn is_told(&self, registrations: &[usize]) -> bool {
-        let knows = |audience| self.told.contains(&(audience, self.additions));
+        let knows = |reader| self.told.contains(&(reader, self.additions));
         match registrations {
-            [] => knows(Audience::Snapshots),
-            all => all.iter().all(|id| knows(Audience::Registration(*id))),
+            [] => knows(Reader::Snapshots),
+            all => all.iter().all(|id| knows(Reader::Registration(*id))),
         }
     }
 
-    /// Notes whether the set is in use, and says for how long it has not been.
+    /// Notes whether the set is in use, and returns for how long it has not been. An addition
+    /// between two calls shows that it was in use meanwhile.
     pub(crate) fn idle_for(&mut self, in_use: bool, now: Instant) -> Option<Duration> {
         if in_use {
             self.idle = None;

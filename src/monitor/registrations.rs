@@ -1,4 +1,4 @@
-//! Who collects from a monitor, and so has histograms of its own to feed.
+//! The registrations: those who collect from a monitor, each with histograms of its own to feed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use super::ledger::Ledger;
+use super::locks::lock;
 use super::sample::{ConnectionSample, Rng};
-use super::slots::lock;
 
+/// The numbers of all registrations. A number is never used again.
 pub(crate) struct Registrations {
     all: ArcSwap<Vec<usize>>,
     next: AtomicUsize,
+    /// The length of `all`.
     count: AtomicUsize,
     /// How many samples one group keeps for each.
     samples: usize,
@@ -29,7 +31,7 @@ impl Registrations {
         }
     }
 
-    /// Announces someone who collects, and returns its number.
+    /// Adds a registration, and returns its number.
     pub(crate) fn add(&self) -> usize {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.all.rcu(|all| {
@@ -55,7 +57,7 @@ impl Registrations {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Keeps the last sample of a connection for the histograms of everyone.
+    /// Keeps the last sample of a connection for the histograms of every registration.
     pub(crate) fn offer(&self, ledger: &mut Ledger, last: ConnectionSample) {
         let all = self.all.load();
         if !all.is_empty() {

@@ -1,18 +1,15 @@
 //! Where watched connections live: slots that never move, each behind a lock of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+
+use super::locks::lock;
 
 /// Slots that one word says of which are taken, one bit each.
 const WORD: usize = u64::BITS as usize;
 
 /// How many blocks there can be: each is twice as long as the one before it.
 const BLOCKS: usize = 40;
-
-/// Locks and ignores poisoning: the data is consistent wherever a panic can happen.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Holds values in places that never move. Adding and removing take a lock for a moment; walking
 /// over all of them locks one at a time.

@@ -27,9 +27,9 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupSnapshot {
-    /// Connections seen so far, each once; listeners do not count.
+    /// CookieIndex seen so far, each once; listeners do not count.
     pub opened: u64,
-    /// Connections of those that ended. One that was given back open has not: see
+    /// CookieIndex of those that ended. One that was given back open has not: see
     /// [`Watched::into_inner`](crate::Watched::into_inner).
     pub closed: u64,
     /// Samples of live connections, a fair choice above the monitor's cap.
@@ -51,7 +51,7 @@ pub(crate) struct Sums {
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     /// Number of the connection or the set, whose totals never fall.
-    pub(crate) lineage: u64,
+    pub(crate) id: u64,
     pub(crate) start: Start,
 }
 

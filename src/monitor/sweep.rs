@@ -1,46 +1,84 @@
 //! One pass over all watched connections: one kernel read each, added up, published as a snapshot.
 //!
-//! A sweep visits one slot after the other under its lock, keeps what it reads in tallies, and at
-//! its end moves the tallies into the ledgers of their sets and copies out what these then say.
-//! Whoever watches or drops meanwhile adds to the ledgers directly and waits at most for one slot.
-//! An addition is in exactly one of them: a connection's counters advance under its slot's lock,
-//! and what they advanced by goes to the tally or to the ledger of whoever advanced them.
+//! ```text
+//!     slot by slot, each under its lock                 at the end, set by set
+//!
+//!   slot --read--> reading --+--> tally of its set --+--> ledger of the set --> group's snapshot
+//!                            |                       |         ^
+//!                            +--> socket's snapshot  |         |  last readings, ends
+//!                                                    |   watch and drop, at any time
+//!                                                    +--> the worst of the group --> sockets
+//! ```
+//!
+//! A tally lives for one sweep, and belongs to the sweep alone: adding to it needs no lock. The
+//! ledger of a set lives as long as the set. Whoever watches or drops meanwhile adds to the ledger
+//! directly, and waits for one slot at most.
+//!
+//! **Why nothing is counted twice, and nothing is lost.** A connection's counters advance only
+//! under its slot's lock. Who advances them gets what they advanced by, and adds it to one place:
+//! the sweep to a tally, a drop to the ledger. Each tally is moved into its ledger before the
+//! ledger is read for the snapshot. What a drop adds after that is in the next snapshot.
+//!
+//! **Why no set is forgotten too early.** A tally holds a membership of its set until the ledger
+//! has everything. So while a sweep has something for a set, the set is in use, and neither makes
+//! room nor passes its index on to another set.
+//!
+//! What a reader is told is the last step. Groups go through the ledger, which knows what each
+//! reader was told. Single sockets go through [`Views`], one for each registration.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::asker::{ReadError, Verify};
-use super::entry::Entry;
+use super::builder::Config;
+use super::connection::Connection;
+use super::connections::{Connections, Ended};
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::labels::Labels;
-use super::ledger::Audience;
+use super::ledger::Reader;
+use super::locks::lock;
 use super::owner::Owner;
+use super::ranking::Ranking;
+use super::reader::{ReadError, Verify};
 use super::sample::{ConnectionSample, Rng};
 use super::set::{Membership, MetricFamily, Set};
-use super::shared::{Ended, Shared};
-use super::slots::lock;
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
 use super::tally::{Sampling, Tally};
 use super::views::Views;
-use super::worst::Ranking;
 use crate::info::Reply;
 use crate::read::ROOM;
 
-/// A descriptor that its watch owns is verified every so many sweeps, although it added nothing.
+/// A descriptor that only its watch can close is verified once in so many sweeps, although it
+/// added nothing: unsafe code may have closed it.
 const VERIFIED_EVERY: u64 = 64;
 
 /// What sweeps keep from one to the next.
 pub(crate) struct Sweeper {
-    /// By the index of the set.
+    /// One for each set that had a reading in this sweep, by the set's index. Empty between sweeps.
     tallies: Vec<Option<Tally>>,
     rng: Rng,
     count: u64,
     /// What each registration was told of single sockets.
     views: HashMap<usize, Views>,
+}
+
+/// A snapshot, and what only one registration gets: the samples of ended connections.
+pub(crate) struct Swept {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// For the groups of the snapshot, in its order.
+    pub(crate) ended: Vec<Vec<ConnectionSample>>,
+}
+
+/// A snapshot in the making.
+struct Pass<'s> {
+    connections: &'s Connections,
+    config: &'s Config,
+    sweeper: &'s mut Sweeper,
+    /// Sockets, or sets of sockets, with series of their own.
+    sockets: Vec<SocketSnapshot>,
+    room: [u8; ROOM],
 }
 
 impl Sweeper {
@@ -53,136 +91,134 @@ impl Sweeper {
             views: HashMap::new(),
         }
     }
-}
 
-/// A snapshot, and beside it what only one registration gets: the samples of ended connections.
-pub(crate) struct Swept {
-    pub(crate) snapshot: Arc<Snapshot>,
-    /// For the groups of the snapshot, in its order.
-    pub(crate) ended: Vec<Vec<ConnectionSample>>,
-}
-
-/// A snapshot in the making.
-struct Pass<'s> {
-    shared: &'s Shared,
-    sweeper: &'s mut Sweeper,
-    sockets: Vec<SocketSnapshot>,
-    room: [u8; ROOM],
-}
-
-impl Shared {
-    /// Reads every watched connection once. Sweeps wait for each other; watching and dropping waits
-    /// at most for one read. What fails is not told to the program here: the caller may be in a
-    /// collection.
-    pub(crate) fn sweep(&self, registration: Option<usize>) -> Swept {
-        let mut sweeper = lock(&self.sweeper);
+    /// Reads every watched connection once.
+    pub(crate) fn sweep(
+        &mut self,
+        connections: &Connections,
+        config: &Config,
+        registration: Option<usize>,
+    ) -> Swept {
         let (at, began) = (SystemTime::now(), Instant::now());
-        sweeper.count += 1;
-        let mut pass = Pass {
-            shared: self,
-            sweeper: &mut sweeper,
-            sockets: Vec::with_capacity(self.own.load(Ordering::Relaxed)),
-            room: [0; ROOM],
-        };
-        self.slots.visit(
+        self.count += 1;
+        let sockets = Vec::with_capacity(connections.own());
+        let mut pass = Pass { connections, config, sweeper: self, sockets, room: [0; ROOM] };
+        connections.slots.visit(
             |number, slot| {
+                // A panic costs one connection its reading, and nobody else anything.
                 let visited = catch_unwind(AssertUnwindSafe(|| pass.visit(number, slot)));
                 visited.unwrap_or_else(|_| {
-                    let entry = slot.as_ref()?;
-                    self.failures.note(Failed::new(entry.owner.attributes(), panicked()));
-                    pass.show_last(entry);
+                    pass.note(slot.as_ref()?, panicked());
+                    pass.show_last(slot.as_ref()?);
                     None
                 })
             },
+            // With the slot's lock released: see `Connections::end`.
             |number, ended| {
                 if let Some(ended) = ended {
-                    self.forget(number, ended);
+                    connections.forget(number, ended);
                 }
             },
         );
         let (groups, ended) = pass.merge(registration);
         let Pass { sockets, .. } = pass;
-        let snapshot = Arc::new(Snapshot {
-            at,
-            groups,
-            sockets,
-            monitor: MonitorSnapshot {
-                watched: self.watched.load(Ordering::Relaxed),
-                given_back: self.given_back(),
-                sweep_duration: began.elapsed(),
-                reads: self.asker.reads(),
-                read_errors: self.failures.counts(),
-                folded: self.folded.load(Ordering::Relaxed),
-            },
-        });
-        self.latest.store(Some(Arc::clone(&snapshot)));
-        Swept { snapshot, ended }
+        let monitor = MonitorSnapshot {
+            watched: connections.watched(),
+            given_back: connections.given_back(),
+            sweep_duration: began.elapsed(),
+            reads: connections.reader.reads(),
+            read_errors: connections.failures.counts(),
+            folded: connections.folded(),
+        };
+        Swept { snapshot: Arc::new(Snapshot { at, groups, sockets, monitor }), ended }
     }
 }
 
 impl Pass<'_> {
-    /// Reads what is in a slot, or looks whether it is still open if nobody watches it. Says what
-    /// ended by that.
-    fn visit(&mut self, number: usize, slot: &mut Option<Entry>) -> Option<Ended> {
-        let entry = slot.as_mut()?;
-        let Some(mut handle) = entry.handles.first() else {
-            let closed = entry.given_back().is_some_and(|(_, returned)| !returned.is_open());
-            return closed.then(|| self.shared.end(slot)).flatten();
+    /// Reads the connection in a slot. If nobody watches it, looks whether it is still open.
+    /// Returns the connection if it ended by that.
+    ///
+    /// A connection is read through its first handle. If that handle's descriptor is not the
+    /// connection any more, the handle is taken out and the next one tried; without another handle
+    /// the connection ends.
+    fn visit(&mut self, number: usize, slot: &mut Option<Connection>) -> Option<Ended> {
+        let connection = slot.as_mut()?;
+        let Some(mut handle) = connection.handles.first() else {
+            let given_back = connection.given_back();
+            let is_closed = given_back.is_some_and(|(_, given_back)| !given_back.is_open());
+            return is_closed.then(|| self.connections.end(slot)).flatten();
         };
-        let due = (number as u64 + self.sweeper.count) % VERIFIED_EVERY == 0;
-        let verify = if due { Verify::Always } else { Verify::WhatAdds };
+        // A different part of the slots in each sweep.
+        let is_due = (number as u64 + self.sweeper.count) % VERIFIED_EVERY == 0;
+        let verify = if is_due { Verify::Always } else { Verify::WhatAdds };
         loop {
-            match self.read(entry, handle, verify) {
+            match self.read(connection, handle, verify) {
                 Ok(()) => {
-                    let gone = |entry: &Entry| {
-                        entry.handles.beside(handle.serial).find(|it| !entry.is_behind(*it))
-                    };
-                    while let Some(other) = gone(entry) {
-                        self.shared.withdraw_leaked(entry, other.serial);
-                    }
+                    self.withdraw_leaked(connection, handle);
                     return None;
                 }
                 Err(ReadError::Transient(error)) => {
-                    self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
-                    self.show_last(entry);
+                    self.note(connection, error);
+                    self.show_last(connection);
                     return None;
                 }
-                Err(ReadError::Permanent(error)) => {
-                    self.shared.failures.note(Failed::new(entry.owner.attributes(), error));
-                }
+                Err(ReadError::Permanent(error)) => self.note(connection, error),
             }
-            // This handle's descriptor is no more what it was. Another handle may know better.
-            if self.shared.withdraw(entry, handle.serial) {
-                return self.shared.end(slot);
+            if self.connections.withdraw(connection, handle.serial) {
+                return self.connections.end(slot);
             }
-            handle = entry.handles.first()?;
+            handle = connection.handles.first()?;
         }
     }
 
+    /// Takes out other handles whose descriptors are not the connection any more: their values were
+    /// leaked, and nothing else would ever end them.
+    fn withdraw_leaked(&self, connection: &mut Connection, read: Handle) {
+        let leaked = |connection: &Connection| {
+            connection.handles.beside(read.serial).find(|it| !connection.is_behind(*it))
+        };
+        while let Some(other) = leaked(connection) {
+            self.connections.withdraw_leaked(connection, other.serial);
+        }
+    }
+
+    /// Counts a failed read, and keeps it for the program.
+    #[cold]
+    fn note(&self, connection: &Connection, error: std::io::Error) {
+        self.connections.failures.note(Failed::new(connection.owner.attributes(), error));
+    }
+
+    /// Reads a connection once, and adds the reading to what reports it.
     #[inline]
-    fn read(&mut self, entry: &mut Entry, handle: Handle, verify: Verify) -> Result<(), ReadError> {
-        let shared = self.shared;
-        let reading = entry.read(&shared.asker, &mut self.room, handle, verify)?;
-        match &entry.owner {
+    fn read(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        verify: Verify,
+    ) -> Result<(), ReadError> {
+        let reader = &self.connections.reader;
+        let reading = connection.read(reader, &mut self.room, handle, verify)?;
+        match &connection.owner {
             Owner::Set(membership) => {
                 let Sweeper { tallies, rng, .. } = &mut *self.sweeper;
                 let tally = tally_of(tallies, membership);
-                let mut sampling = Sampling { cap: shared.config.samples, rng };
-                tally.add(entry, handle.fd, &reading, &shared.asker, &mut sampling);
+                let mut sampling = Sampling { cap: self.config.samples, rng };
+                tally.add(connection, handle.fd, &reading, reader.identity, &mut sampling);
             }
             Owner::Own(_, Some(labels)) => {
-                self.sockets.push(socket_snapshot(entry, labels, Some(&reading.reply)));
+                self.sockets.push(socket_snapshot(connection, labels, Some(&reading.reply)));
             }
+            // Its identity is not known yet: it has no series.
             Owner::Own(_, None) | Owner::Nobody => {}
         }
         Ok(())
     }
 
-    /// A connection that could not be read keeps its counters.
-    fn show_last(&mut self, entry: &Entry) {
-        match &entry.owner {
+    /// Shows a connection that could not be read with the counters it has.
+    fn show_last(&mut self, connection: &Connection) {
+        match &connection.owner {
             Owner::Own(_, Some(labels)) => {
-                self.sockets.push(socket_snapshot(entry, labels, None));
+                self.sockets.push(socket_snapshot(connection, labels, None));
             }
             // Its shared series stays, even if it is the only one.
             Owner::Set(membership) => tally_of(&mut self.sweeper.tallies, membership).live += 1,
@@ -190,54 +226,61 @@ impl Pass<'_> {
         }
     }
 
-    /// Adds the tallies to their sets and copies out what the sets now say.
+    /// Adds the tallies to the ledgers of their sets, and copies out what the ledgers then say.
+    ///
+    /// The sets are listed after the last reading, so every set with a tally is among them: it was
+    /// there, and its tally has kept it in use since.
     fn merge(
         &mut self,
         registration: Option<usize>,
     ) -> (Vec<GroupSnapshot>, Vec<Vec<ConnectionSample>>) {
-        let audience = registration.map_or(Audience::Snapshots, Audience::Registration);
-        let alive = self.shared.registrations.all();
+        let reader = registration.map_or(Reader::Snapshots, Reader::Registration);
+        let alive = self.connections.registrations.all();
         let sets: Vec<Arc<Set>> = {
-            let mut sets = lock(&self.shared.sets);
-            if audience.is_alive(&alive) {
-                sets.collected_by(audience, &alive);
+            let mut sets = lock(&self.connections.sets);
+            // Snapshots are no reader while there are registrations: they need not miss a group.
+            if reader.is_alive(&alive) {
+                sets.collected_by(reader, &alive);
             }
             sets.drop_unused_series();
             sets.note_idle(Instant::now());
             sets.reported().cloned().collect()
         };
         let mut tallies = std::mem::take(&mut self.sweeper.tallies);
-        let mut shown: Vec<(GroupSnapshot, Vec<ConnectionSample>)> = Vec::new();
+        let mut groups: Vec<(GroupSnapshot, Vec<ConnectionSample>)> = Vec::new();
         let mut rankings = Vec::new();
         for set in &sets {
             let known = tallies.get_mut(set.index);
             let known = known.and_then(|tally| tally.take_if(|tally| tally.is_of(set)));
+            // A set without a reading in this sweep is reported all the same.
             let mut tally = known.unwrap_or_else(|| Tally::new(None));
-            let (group, ended) = tally.settle(set, audience, &alive);
+            let (group, ended) = tally.settle(set, reader, &alive);
             match set.family {
-                MetricFamily::Group => shown.push((group, ended)),
+                MetricFamily::Group => groups.push((group, ended)),
                 MetricFamily::Socket => self.sockets.push(SocketSnapshot {
                     info: tally.info.take(),
                     labels: group.labels,
                     sums: group.sums,
-                    origin: Origin { lineage: set.serial, start: Start::Whole },
+                    origin: Origin { id: set.serial, start: Start::Whole },
                 }),
             }
             rankings.extend(tally.ranking.take());
         }
-        self.choose(rankings);
+        self.show_worst(rankings);
         self.tell_sockets(registration, &alive);
-        shown.sort_by_cached_key(|(group, _)| format!("{:?}", group.attributes()));
-        shown.into_iter().unzip()
+        groups.sort_by_cached_key(|(group, _)| format!("{:?}", group.attributes()));
+        groups.into_iter().unzip()
     }
 
-    /// Adds the worst connections of each group that asked for them to the sockets shown.
-    fn choose(&mut self, rankings: Vec<Ranking>) {
-        let room = self.shared.config.sockets.saturating_sub(self.sockets.len());
+    /// Adds the worst connections of each group that asked for them to the sockets shown, as far
+    /// as the cap of sockets leaves room.
+    fn show_worst(&mut self, rankings: Vec<Ranking>) {
+        let room = self.config.sockets.saturating_sub(self.sockets.len());
         self.sockets.extend(rankings.into_iter().flat_map(Ranking::into_worst).take(room));
     }
 
-    /// Turns the totals of single sockets into what this audience is to be told.
+    /// Turns the totals of single sockets into what this reader is told. A snapshot has the totals
+    /// themselves, each series once.
     fn tell_sockets(&mut self, registration: Option<usize>, alive: &[usize]) {
         let views = &mut self.sweeper.views;
         views.retain(|known, _| alive.contains(known));
@@ -253,15 +296,15 @@ impl Pass<'_> {
 
 /// A connection with a series of its own, with the reply that this sweep got for it.
 fn socket_snapshot(
-    entry: &Entry,
+    connection: &Connection,
     labels: &Arc<Labels>,
     reply: Option<&Reply<'_>>,
 ) -> SocketSnapshot {
     SocketSnapshot {
         info: reply.map(Reply::info),
         labels: Arc::clone(labels),
-        sums: entry.sums(reply),
-        origin: entry.origin(),
+        sums: connection.sums(reply),
+        origin: connection.origin(),
     }
 }
 

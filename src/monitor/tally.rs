@@ -1,17 +1,17 @@
-//! What one sweep adds up for one set, before its ledger learns of it.
+//! What one sweep adds up for one set, before it goes to the set's ledger.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::asker::Asker;
-use super::entry::{Entry, Reading};
+use super::connection::{Connection, Reading};
+use super::identity::SocketIdentity;
 use super::labels::{STATES, state_rank};
-use super::ledger::Audience;
+use super::ledger::Reader;
+use super::locks::lock;
+use super::ranking::Ranking;
 use super::sample::{ConnectionSample, Reservoir, Rng};
 use super::set::{Membership, MetricFamily, Set};
-use super::slots::lock;
 use super::snapshot::{GroupSnapshot, Sums};
-use super::worst::Ranking;
 use crate::info::{CounterNumbers, TcpInfo, UpDownNumbers};
 use crate::state::State;
 
@@ -21,13 +21,13 @@ pub(crate) struct Tally {
     up_downs: UpDownNumbers,
     opened: u64,
     states: [u64; STATES],
-    /// Connections it has, those included that could not be read.
+    /// CookieIndex it has, those included that could not be read.
     pub(crate) live: u64,
     /// The only live socket of a shared series, while there is but one.
     pub(crate) info: Option<TcpInfo>,
     samples: Reservoir,
     pub(crate) ranking: Option<Ranking>,
-    /// Kept until the ledger has it all, so that the set stays.
+    /// Kept until the ledger has everything, so that the set is not given up before.
     membership: Option<Membership>,
 }
 
@@ -61,10 +61,10 @@ impl Tally {
     #[inline]
     pub(crate) fn add(
         &mut self,
-        entry: &mut Entry,
+        connection: &mut Connection,
         fd: RawFd,
         reading: &Reading<'_>,
-        asker: &Asker,
+        identity: SocketIdentity,
         sampling: &mut Sampling<'_>,
     ) {
         self.live += 1;
@@ -79,7 +79,7 @@ impl Tally {
             self.samples.put(place, ConnectionSample::live(&reading.reply));
         }
         if let Some(ranking) = &mut self.ranking {
-            ranking.enter(entry, fd, reading, asker);
+            ranking.enter(connection, fd, reading, identity);
         }
         let family = self.membership.as_ref().map(|membership| membership.set().family);
         if family == Some(MetricFamily::Socket) {
@@ -87,11 +87,11 @@ impl Tally {
         }
     }
 
-    /// Moves the tally into its set's ledger, and says what the ledger then tells an audience.
+    /// Moves the tally into its set's ledger, and returns what the ledger then tells a reader.
     pub(crate) fn settle(
         &mut self,
         set: &Set,
-        audience: Audience,
+        reader: Reader,
         alive: &[usize],
     ) -> (GroupSnapshot, Vec<ConnectionSample>) {
         let mut ledger = lock(&set.ledger);
@@ -102,14 +102,14 @@ impl Tally {
         for (rank, count) in self.states.iter().enumerate() {
             ledger.states_seen |= u16::from(*count > 0) << rank;
         }
-        let (account, ended) = ledger.tell(audience, alive, set.takes_a_place);
+        let (totals, ended) = ledger.tell(reader, alive, set.takes_a_place);
         let group = GroupSnapshot {
-            opened: account.opened,
-            closed: account.closed,
+            opened: totals.opened,
+            closed: totals.closed,
             samples: self.samples.take(),
             labels: Arc::clone(&set.labels),
             sums: Sums {
-                counters: account.counters,
+                counters: totals.counters,
                 up_downs: self.up_downs.with_present(ledger.up_downs_seen),
             },
             states: self.states,

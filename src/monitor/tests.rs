@@ -18,8 +18,8 @@ use opentelemetry_sdk::metrics::{
     InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
 };
 
-use super::builder::Source;
-use super::entry::Entry;
+use super::connection::{Connection, Key};
+use super::reader::ReplySource;
 use super::*;
 use crate::info::{FIELDS, Field, FieldValue};
 use crate::kernel::Kernel;
@@ -116,7 +116,7 @@ impl Loopback {
 }
 
 fn monitor(read: fn(RawFd, &mut [u8; ROOM]) -> io::Result<usize>, release: &str) -> Monitor {
-    Monitor::builder().with_source(Source { read, kernel: kernel(release) }).build()
+    Monitor::builder().with_source(ReplySource { read, kernel: kernel(release) }).build()
 }
 
 #[test]
@@ -304,10 +304,11 @@ fn a_descriptor_that_became_another_socket_is_reported_once_and_left_alone() {
     let watched = group.watch(Loopback::connect().take());
     monitor.snapshot();
     // As if unsafe code had closed the descriptor and another socket had taken its number.
-    monitor.shared.slots.visit(
+    monitor.shared.connections.slots.visit(
         |_, slot| {
-            let entry = slot.as_mut().expect("the one that is watched");
-            entry.cookie = entry.cookie.map(|cookie| cookie + 1);
+            let connection = slot.as_mut().expect("the one that is watched");
+            let cookie = connection.key.cookie().expect("this kernel has cookies");
+            connection.key = Key::Cookie(cookie + 1);
         },
         |_, ()| (),
     );
@@ -382,7 +383,7 @@ fn a_base_that_cannot_be_read_is_taken_later_and_nothing_counts_twice() {
 
 #[test]
 fn a_socket_costs_at_most_512_bytes() {
-    let slot = size_of::<Mutex<Option<Entry>>>();
+    let slot = size_of::<Mutex<Option<Connection>>>();
     let handle = size_of::<Watched<TcpStream>>() - size_of::<TcpStream>();
     // Beside that: one word in the list of free slots, one bit in the chunk's.
     assert!(slot + handle + size_of::<usize>() < 512, "{slot} + {handle}");

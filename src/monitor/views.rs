@@ -18,7 +18,7 @@ pub(crate) struct Views {
 /// One series as it was told.
 struct View {
     /// Whose totals these are.
-    lineage: u64,
+    id: u64,
     /// Whether it was chosen as one of the worst of its group.
     chosen: bool,
     /// The totals it stood at.
@@ -38,7 +38,7 @@ impl Views {
         let now = self.collections;
         sockets.retain_mut(|socket| {
             let totals = socket.sums.counters;
-            let lineage = socket.origin.lineage;
+            let id = socket.origin.id;
             let fresh = || match &socket.origin.start {
                 Start::Whole => totals,
                 Start::After(start) => totals.since(start),
@@ -48,7 +48,7 @@ impl Views {
                 Occupied(view) if view.get().collection == now => return false,
                 Occupied(view) => {
                     let view = view.into_mut();
-                    let more = match view.lineage == lineage {
+                    let more = match view.id == id {
                         true => totals.since(&view.last),
                         // The same connection by its cookie, which is watched by itself as well.
                         false if view.chosen => totals.with_zeros(u64::MAX),
@@ -58,14 +58,14 @@ impl Views {
                     view
                 }
                 Vacant(place) => place.insert(View {
-                    lineage,
+                    id,
                     chosen: false,
                     last: totals,
                     told: fresh(),
                     collection: now,
                 }),
             };
-            view.lineage = lineage;
+            view.id = id;
             view.chosen = matches!(socket.origin.start, Start::Now);
             view.last = totals;
             view.collection = now;

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Weak};
 
-use super::handles::Holding;
-use super::shared::{Shared, Ticket};
+use super::handles::{Ownership, WatchId};
+use super::shared::Shared;
 use crate::info::TcpInfo;
 use crate::read;
 
@@ -27,24 +27,24 @@ pub struct Watched<S> {
     // Dropped first: the last read needs the socket open.
     watch: Watch,
     socket: S,
-    // Dropped last: whether the socket is closed shows afterwards.
-    rest: Rest,
+    // Dropped last: only then it shows whether the socket is closed.
+    release: Release,
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         fd: RawFd,
-        (ticket, cookie): (Ticket, Option<u64>),
+        (id, cookie): (WatchId, Option<u64>),
         socket: S,
     ) -> Self {
         shared.failures.tell();
         // Such a value closes its descriptor when it is dropped.
-        let is_open = (Holding::of::<S>() == Holding::Alone).then_some(false);
+        let is_open = (Ownership::of::<S>() == Ownership::Sole).then_some(false);
         Self {
             watch: Watch {
                 shared: Arc::clone(shared),
-                ticket,
+                id,
                 fd,
                 cookie,
                 has_ended: false,
@@ -52,7 +52,7 @@ impl<S> Watched<S> {
                 shows_probe: false,
             },
             socket,
-            rest: Rest { shared: Arc::clone(shared), ticket, fd, is_open },
+            release: Release { shared: Arc::clone(shared), id, fd, is_open },
         }
     }
 
@@ -68,7 +68,7 @@ impl<S> Watched<S> {
 
     /// A way to ask about the socket from elsewhere, while this value is with someone else.
     pub fn probe(&self) -> SocketProbe {
-        SocketProbe { shared: Arc::downgrade(&self.watch.shared), ticket: self.watch.ticket }
+        SocketProbe { shared: Arc::downgrade(&self.watch.shared), id: self.watch.id }
     }
 
     /// Ends the watch, with a last read, and gives the socket back.
@@ -85,11 +85,11 @@ impl<S> Watched<S> {
     /// has to make room counts as closed, and is among those that ended from then on. One that is
     /// forgotten there counts as new when it is watched again: its history counts once more.
     pub fn into_inner(self) -> S {
-        let Self { mut watch, socket, mut rest } = self;
+        let Self { mut watch, socket, mut release } = self;
         // If the last read met the socket, it is open: its owner has it in hand.
-        rest.is_open = Some(watch.end()).filter(|met| *met);
+        release.is_open = Some(watch.end()).filter(|met| *met);
         drop(watch);
-        drop(rest);
+        drop(release);
         socket
     }
 
@@ -203,7 +203,7 @@ impl<S: fmt::Debug> fmt::Debug for Watched<S> {
 #[derive(Clone)]
 pub struct SocketProbe {
     shared: Weak<Shared>,
-    ticket: Ticket,
+    id: WatchId,
 }
 
 impl SocketProbe {
@@ -215,28 +215,28 @@ impl SocketProbe {
     pub fn info(&self) -> io::Result<TcpInfo> {
         let gone = || io::Error::new(io::ErrorKind::NotConnected, "the socket is not watched");
         let shared = self.shared.upgrade().ok_or_else(gone)?;
-        shared.slots.with(self.ticket.slot, |slot| {
+        shared.connections.slots.with(self.id.slot, |slot| {
             // Under the slot's lock no watch of the connection can end.
-            let entry = slot.as_ref().filter(|entry| entry.lineage == self.ticket.lineage);
-            let (entry, handle) =
-                entry.and_then(|it| Some((it, it.handles.first()?))).ok_or_else(gone)?;
+            let connection = slot.as_ref().filter(|it| it.id == self.id.connection);
+            let (connection, handle) =
+                connection.and_then(|it| Some((it, it.handles.first()?))).ok_or_else(gone)?;
             let info = read::read_raw(handle.fd);
             // Verified after reading: if the cookie still matches, the reply came from this socket.
-            if entry.is_behind(handle) { info } else { Err(gone()) }
+            if connection.is_behind(handle) { info } else { Err(gone()) }
         })
     }
 }
 
 impl fmt::Debug for SocketProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketProbe").field("serial", &self.ticket.serial).finish_non_exhaustive()
+        f.debug_struct("SocketProbe").field("serial", &self.id.handle).finish_non_exhaustive()
     }
 }
 
-/// The hold that a watched socket has on its connection until it is closed or given away.
+/// A watch until its socket is closed or given away.
 struct Watch {
     shared: Arc<Shared>,
-    ticket: Ticket,
+    id: WatchId,
     fd: RawFd,
     cookie: Option<u64>,
     has_ended: bool,
@@ -245,10 +245,10 @@ struct Watch {
 }
 
 impl Watch {
-    /// Ends it, and says whether the last read met the socket.
+    /// Ends it with a last read. Returns whether that met the socket.
     fn end(&mut self) -> bool {
         self.has_ended = true;
-        self.shared.unwatch(self.ticket)
+        self.shared.connections.unwatch(self.id)
     }
 }
 
@@ -260,18 +260,18 @@ impl Drop for Watch {
     }
 }
 
-/// What remains of a watch while its socket is dropped.
-struct Rest {
+/// Ends a watch for good, after its socket was closed or given away.
+struct Release {
     shared: Arc<Shared>,
-    ticket: Ticket,
+    id: WatchId,
     fd: RawFd,
-    /// Whether the socket is open, where that is known.
+    /// Whether the socket is open, if that is known.
     is_open: Option<bool>,
 }
 
-impl Drop for Rest {
+impl Drop for Release {
     fn drop(&mut self) {
-        self.shared.release(self.ticket, self.fd, self.is_open);
+        self.shared.connections.release(self.id, self.fd, self.is_open);
         self.shared.failures.tell();
     }
 }

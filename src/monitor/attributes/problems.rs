@@ -5,7 +5,7 @@ use std::io;
 
 use opentelemetry::{Array, Key, KeyValue, Value};
 
-use super::key;
+use crate::metric::key;
 
 /// An attribute that is not exported as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

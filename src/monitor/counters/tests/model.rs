@@ -1,10 +1,9 @@
-//! [`Counters`] against a model of a kernel: true counts of 64 bits, told modulo their ranges, and
-//! disconnects that reset them.
+//! [`Counters`] against a kernel's model: true counts, told modulo their ranges, and disconnects.
 
 use proptest::prelude::*;
 
 use super::super::*;
-use super::rank;
+use super::{rank, raw};
 use crate::kernel::KernelVersion;
 
 /// What the connections of one socket have in common.
@@ -131,9 +130,8 @@ impl Socket {
         let says = |row: &Field| {
             self.has(row.rank) && (!self.connection.is_nothing() || row.name == "total_retrans")
         };
-        let present = ROWS.iter().map(|row| u64::from(says(row)) << row.rank).sum();
-        let value = |rank: usize| counts[rank] & MASKS[rank] * (present >> rank & 1);
-        CounterNumbers { present, values: std::array::from_fn(value) }
+        let number = |row: &&Field| (row.name, counts[row.rank] & MASKS[row.rank]);
+        raw(&ROWS.iter().filter(|row| says(row)).map(number).collect::<Vec<_>>())
     }
 
     fn disconnect(&mut self) {
@@ -152,7 +150,7 @@ impl Socket {
 }
 
 /// A socket as the monitor sees it.
-struct Watch {
+struct Monitored {
     socket: Socket,
     counters: Counters,
     /// What the connection counted at the last reading.
@@ -160,13 +158,13 @@ struct Watch {
     blank: bool,
 }
 
-impl Watch {
+impl Monitored {
     fn new(path: Path) -> Self {
         let socket = Socket::new(path);
         Self { socket, counters: Counters::new(), read: [0; COUNTERS], blank: true }
     }
 
-    /// Reads as `Entry::read` does. Whatever happened, totals do not fall.
+    /// Reads as `Connection::read` does. Whatever happened, totals do not fall.
     fn read(&mut self) {
         let before = self.counters.totals().values;
         let blank = self.socket.connection.is_nothing();
@@ -290,7 +288,7 @@ fn any_path() -> impl Strategy<Value = Path> {
 }
 
 /// Takes the steps; what the connection before had is known where it is to be had again.
-fn run(watch: &mut Watch, steps: &[Step], mut each: impl FnMut(&mut Watch, Step, Traffic)) {
+fn run(watch: &mut Monitored, steps: &[Step], mut each: impl FnMut(&mut Monitored, Step, Traffic)) {
     let mut before = Traffic::default();
     for step in steps {
         let traffic = match *step {
@@ -315,7 +313,7 @@ proptest! {
 
     #[test]
     fn one_connection_is_never_counted_too_high(path in any_path(), steps in steps(0)) {
-        let mut watch = Watch::new(path);
+        let mut watch = Monitored::new(path);
         run(&mut watch, &steps, |watch, step, traffic| {
             watch.socket.pass(traffic);
             if matches!(step, Step::Read) {
@@ -328,7 +326,7 @@ proptest! {
 
     #[test]
     fn many_connections_are_never_counted_too_high(path in any_path(), steps in steps(3)) {
-        let mut watch = Watch::new(path);
+        let mut watch = Monitored::new(path);
         let mut result = Ok(());
         run(&mut watch, &steps, |watch, step, traffic| {
             watch.socket.pass(traffic);
@@ -352,7 +350,7 @@ proptest! {
         path in path(Just(2_048), Just(0)),
         steps in steps(3),
     ) {
-        let mut watch = Watch::new(path);
+        let mut watch = Monitored::new(path);
         run(&mut watch, &steps, |watch, step, mut traffic| {
             // In parts, each of which is less than half a range.
             while watch.needs_reading(traffic) {
@@ -385,7 +383,7 @@ proptest! {
         shape in [0_u64..=4, 0_u64..=4],
         steps in prop::collection::vec((segments(), 1_000_u64..=1_200), 1..24),
     ) {
-        let mut watch = Watch::new(path);
+        let mut watch = Monitored::new(path);
         for (segments, size) in steps {
             // Retransmits and acknowledgements count too: in both directions no more than this.
             let most = (u64::from(u32::MAX) - 16) / (2 * (shape[0] + shape[1]).max(1));

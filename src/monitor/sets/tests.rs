@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use opentelemetry::KeyValue;
 
 use super::super::sample::Rng;
+use super::super::worst::Worst;
 use super::*;
 use crate::info::CounterNumbers;
 
@@ -31,14 +32,14 @@ fn place(sets: &mut Sets, name: &'static str, registrations: &[usize]) -> (bool,
 
 /// What a collection does with the sets, and what it says was opened.
 fn collect(sets: &mut Sets, registration: usize, alive: &[usize]) -> Vec<u64> {
-    sets.collected_by(Audience::Registration(registration), alive);
+    sets.collected_by(Reader::Registration(registration), alive);
     sets.note_idle(Instant::now());
     let mut told: Vec<_> = sets.reported().collect();
     told.sort_by_key(|set| format!("{:?}", set.labels.plain));
-    let audience = Audience::Registration(registration);
+    let reader = Reader::Registration(registration);
     let told = told
         .into_iter()
-        .map(|set| lock(&set.ledger).tell(audience, alive, set.takes_a_place).0.opened);
+        .map(|set| lock(&set.ledger).tell(reader, alive, set.takes_a_place).0.opened);
     told.collect()
 }
 
@@ -109,7 +110,7 @@ fn without_readers_a_snapshot_has_to_have_shown_a_set() {
     let _b = place(&mut sets, "b", &[]);
     drop(first);
     assert!(!place(&mut sets, "c", &[]).0);
-    lock(&set.ledger).tell(Audience::Snapshots, &[], false);
+    lock(&set.ledger).tell(Reader::Snapshots, &[], false);
     sets.note_idle(Instant::now());
     assert!(place(&mut sets, "c", &[]).0);
 }
@@ -122,9 +123,9 @@ fn a_set_without_users_makes_room_and_can_come_back_unnoticed() {
     assert!(own);
     // Nobody has collected since: nothing was missed, the totals go on.
     drop(third);
-    for audience in [0, 1].map(Audience::Registration) {
+    for reader in [0, 1].map(Reader::Registration) {
         for set in sets.named.values() {
-            lock(&set.ledger).tell(audience, &[0, 1], false);
+            lock(&set.ledger).tell(reader, &[0, 1], false);
         }
     }
     let (own, again) = place(&mut sets, "a", &[0, 1]);
@@ -181,24 +182,24 @@ struct Backend {
 impl Backend {
     /// Collects what was opened and one counter of each set. Neither falls while its series is
     /// there.
-    fn collect(&mut self, sets: &mut Sets, audience: Audience, alive: &[usize]) {
-        if audience.is_alive(alive) {
-            sets.collected_by(audience, alive);
+    fn collect(&mut self, sets: &mut Sets, reader: Reader, alive: &[usize]) {
+        if reader.is_alive(alive) {
+            sets.collected_by(reader, alive);
         }
         sets.drop_unused_series();
         sets.note_idle(Instant::now());
         let mut now = HashMap::new();
         for set in sets.reported() {
-            let (told, _) = lock(&set.ledger).tell(audience, alive, set.takes_a_place);
+            let (told, _) = lock(&set.ledger).tell(reader, alive, set.takes_a_place);
             let told = (told.opened, told.counters.values[0]);
             let name = format!("{:?}", set.labels.plain);
             let last = self.latest.get(&name).copied().unwrap_or_default();
             // Where somebody collects, groups that make room wait for no snapshot.
-            if audience.is_alive(alive) {
+            if reader.is_alive(alive) {
                 assert!(told.0 >= last.0 && told.1 >= last.1, "{name}: {told:?} after {last:?}");
                 self.sums = (self.sums.0 + told.0 - last.0, self.sums.1 + told.1 - last.1);
             }
-            if self.met.insert(set.serial) && set.takes_a_place && audience != Audience::Snapshots {
+            if self.met.insert(set.serial) && set.takes_a_place && reader != Reader::Snapshots {
                 assert_eq!(told, (0, 0), "{name} begins");
             }
             assert_eq!(now.insert(name, told), None, "each series once");
@@ -238,11 +239,11 @@ fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
                 alive[reader] = alive.iter().max().map_or(0, |last| last + 1);
                 backends[reader] = Backend::default();
             }
-            7 => snapshots.collect(&mut sets, Audience::Snapshots, &alive),
+            7 => snapshots.collect(&mut sets, Reader::Snapshots, &alive),
             _ if readers > 0 => {
-                let reader = rng.below(readers as u64) as usize;
-                let audience = Audience::Registration(alive[reader]);
-                backends[reader].collect(&mut sets, audience, &alive);
+                let number = rng.below(readers as u64) as usize;
+                let reader = Reader::Registration(alive[number]);
+                backends[number].collect(&mut sets, reader, &alive);
             }
             _ => {}
         }
@@ -250,14 +251,14 @@ fn any_order(rng: &mut Rng, readers: usize, renews: bool) {
     drop(held);
     for _ in 0..3 {
         for (backend, id) in backends.iter_mut().zip(&alive) {
-            backend.collect(&mut sets, Audience::Registration(*id), &alive);
+            backend.collect(&mut sets, Reader::Registration(*id), &alive);
         }
     }
     for backend in backends.iter().filter(|_| !renews) {
         assert_eq!(backend.sums, sums);
     }
     if readers == 0 {
-        snapshots.collect(&mut sets, Audience::Snapshots, &alive);
+        snapshots.collect(&mut sets, Reader::Snapshots, &alive);
         assert_eq!(snapshots.sums, sums);
     }
 }

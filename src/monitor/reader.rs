@@ -1,20 +1,20 @@
-//! Asks the kernel, or what a test has in its place.
+//! Asks the kernel for a descriptor's reply, or what a test has in the kernel's place.
 
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::attributes::SocketIdentity;
-use super::builder::Source;
+use super::identity::SocketIdentity;
 use crate::info::Reply;
-use crate::read::ROOM;
+use crate::kernel::Kernel;
+use crate::read::{self, ROOM};
 
 /// Which readings are verified by the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verify {
     Always,
-    /// What others can close, and whatever would add something, unless the value that is watched
-    /// has the descriptor to itself.
+    /// Those through a descriptor that others can close, and those that would add something. None,
+    /// if the watched value has the descriptor to itself.
     WhatAdds,
     /// None: the caller has the socket in hand, and has just asked for its cookie.
     Never,
@@ -36,15 +36,30 @@ impl From<ReadError> for io::Error {
     }
 }
 
-/// Asks the kernel, and counts that.
-pub(crate) struct Asker {
-    source: Source,
+/// Where replies come from: the kernel, or a test.
+#[derive(Clone, Copy)]
+pub(crate) struct ReplySource {
+    pub(crate) read: fn(RawFd, &mut [u8; ROOM]) -> io::Result<usize>,
+    pub(crate) kernel: &'static Kernel,
+}
+
+impl ReplySource {
+    /// The kernel that runs.
+    pub(crate) fn running() -> Self {
+        Self { read: read::reply, kernel: Kernel::running() }
+    }
+}
+
+/// All that is needed to read a socket: where replies come from, and what tells one socket from
+/// another. Counts the reads.
+pub(crate) struct SocketReader {
+    source: ReplySource,
     pub(crate) identity: SocketIdentity,
     reads: AtomicU64,
 }
 
-impl Asker {
-    pub(crate) fn new(source: Source, identity: SocketIdentity) -> Self {
+impl SocketReader {
+    pub(crate) fn new(source: ReplySource, identity: SocketIdentity) -> Self {
         Self { source, identity, reads: AtomicU64::new(0) }
     }
 

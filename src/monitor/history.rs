@@ -1,0 +1,163 @@
+//! What one connection did so far, over all its watches: its life, its counters, and where its
+//! series begins. It takes in readings and does not care who made them.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::counters::Counters;
+use super::phase::{End, Life, Phase, Step};
+use super::snapshot::Start;
+use crate::info::CounterNumbers;
+
+/// What one connection did so far.
+pub(crate) struct History {
+    counters: Counters,
+    life: Life,
+    since: Instant,
+    series: Option<Box<SeriesOrigin>>,
+}
+
+/// Where a series began that does not show the whole history, or that names the peer.
+#[derive(Default)]
+struct SeriesOrigin {
+    /// The totals when the present watch, or the series under the present peer, began.
+    start: Option<Box<CounterNumbers>>,
+    /// The other side, if it is a part of what tells the series from others.
+    peer: Option<SocketAddr>,
+}
+
+/// What one reading brought.
+pub(crate) struct Taken {
+    pub(crate) added: CounterNumbers,
+    /// Whether this reading is the first that shows a connection.
+    pub(crate) opened: bool,
+    pub(crate) series: Series,
+}
+
+/// Whether the series of the connection is still the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Series {
+    Same,
+    /// The same, and the peer, which was unknown, is known now.
+    PeerKnown,
+    /// Another one: the peer changed.
+    New,
+}
+
+impl History {
+    /// Of a connection that the monitor does not know.
+    pub(crate) fn new() -> Self {
+        Self { counters: Counters::new(), life: Life::NEW, since: Instant::now(), series: None }
+    }
+
+    /// The connection ended as far as the monitor knew, and was counted.
+    pub(crate) fn mark_known(&mut self) {
+        self.life = Life::KNOWN;
+    }
+
+    /// It is watched again. Returns whether it is counted as opened.
+    pub(crate) fn resume(&mut self) -> bool {
+        self.life.resume();
+        let totals = *self.counters.totals();
+        self.series.get_or_insert_default().start = Some(Box::new(totals));
+        self.life.is_opened()
+    }
+
+    /// The descriptor is no TCP socket.
+    pub(crate) fn turn_foreign(&mut self) {
+        self.life.turn_foreign();
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.life.phase()
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    pub(crate) fn totals(&self) -> &CounterNumbers {
+        self.counters.totals()
+    }
+
+    /// Whether this reading would add anything.
+    #[inline]
+    pub(crate) fn would_add(&self, raw: &CounterNumbers) -> bool {
+        self.counters.differs(raw)
+    }
+
+    /// What the group counts when the connection ends.
+    pub(crate) fn end(&self) -> End {
+        self.life.end()
+    }
+
+    /// Where a series of its own begins for readers that have not seen it.
+    pub(crate) fn start(&self) -> Start {
+        let start = self.series.as_ref().and_then(|series| series.start.clone());
+        start.map_or(Start::Whole, Start::After)
+    }
+
+    /// Takes in one reading: its phase and its counters.
+    ///
+    /// `names_peers` says whether the peer tells the series from others, and `peer` asks for the
+    /// peer, if the connection is shown under it. A change of the peer ends a series: the next one
+    /// has other attributes, and must not contain what was counted under the last.
+    #[inline]
+    pub(crate) fn take_in(
+        &mut self,
+        next: Phase,
+        raw: &CounterNumbers,
+        names_peers: bool,
+        peer: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Taken {
+        let resumed = self.life.phase() == Phase::Resumed;
+        let (step, opened) = self.life.advance(next);
+        let mut series = Series::Same;
+        match step {
+            Step::CountOn => {}
+            Step::Base => self.counters.rebase(raw),
+            Step::SkipClocks => self.counters.skip_clocks(raw),
+            Step::Restart { after_gap } => {
+                if after_gap {
+                    self.counters.rebase(raw);
+                }
+                // Disconnected: the next connection counts from zero, and has another peer.
+                self.counters.restart();
+                if names_peers {
+                    series = self.begin_series(None);
+                }
+            }
+        }
+        if names_peers {
+            if let Some(peer) = peer() {
+                series = self.follow(peer, resumed, series);
+            }
+        }
+        Taken { added: self.counters.advance(raw), opened, series }
+    }
+
+    /// Compares the peer with the one that was known. After a disconnect that no reading saw, it
+    /// is another one.
+    fn follow(&mut self, peer: SocketAddr, resumed: bool, series: Series) -> Series {
+        match self.series.as_ref().and_then(|series| series.peer) {
+            Some(known) if known == peer => series,
+            Some(_) => {
+                // After a gap the base was taken from the new connection already.
+                if !resumed {
+                    self.counters.restart();
+                }
+                self.begin_series(Some(peer))
+            }
+            None => {
+                self.series.get_or_insert_default().peer = Some(peer);
+                if series == Series::Same { Series::PeerKnown } else { series }
+            }
+        }
+    }
+
+    fn begin_series(&mut self, peer: Option<SocketAddr>) -> Series {
+        let start = Some(Box::new(*self.counters.totals()));
+        self.series = Some(Box::new(SeriesOrigin { start, peer }));
+        Series::New
+    }
+}
