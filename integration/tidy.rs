@@ -1,6 +1,7 @@
 //! The house rules, checked by reading the repository as text.
 
 mod generated;
+mod imports;
 mod names;
 mod readme;
 mod source;

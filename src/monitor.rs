@@ -1,6 +1,25 @@
 //! The monitor: groups and watched sockets, and the sweeps that read them. This file is its face:
 //! what a program calls.
 //!
+//! A file imports only from files below it, so read it from the bottom (a test compares this
+//! drawing with the imports):
+//!
+//! ```text
+//! 12  monitor
+//! 11  watched
+//! 10  shared
+//!  9  sweep
+//!  8  tally
+//!  7  connections ranking
+//!  6  connection sets
+//!  5  history owner retirement views
+//!  4  builder set snapshot
+//!  3  failures labels
+//!  2  attributes reader registrations
+//!  1  attributes::problems cookies given_back identity ledger slots
+//!  0  attributes::key counters handles locks phase sample worst
+//! ```
+//!
 //! `locks.rs` has the locks and their order, `sweep.rs` the way of a reading into the snapshot,
 //! `connection.rs` and `phase.rs` the states of a connection, `retirement.rs` those of a group.
 
