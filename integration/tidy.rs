@@ -21,9 +21,6 @@ const FLOORS: &[&[&str]] = &[
     &["otel"],
 ];
 
-/// Folders of `src/` whose files use one another in one direction only.
-const WITHOUT_CIRCLES: &[&str] = &["src/diag"];
-
 /// Files over 400 lines, and why.
 const LONG: &[(&str, &str)] = &[("src/info.rs", "the table is one place")];
 
@@ -61,51 +58,6 @@ fn modules_name_only_lower_floors() {
         }
     }
     none("A module names only modules of its own or a lower floor.", findings);
-}
-
-/// The other files that each file of a folder names by `super::`, and where.
-fn uses(folder: &str) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut uses = BTreeMap::new();
-    for file in src() {
-        let path = file.path.strip_prefix(folder).and_then(|path| path.strip_prefix('/'));
-        let name = path.and_then(|path| path.strip_suffix(".rs"));
-        let Some(name) = name.filter(|name| !name.contains('/')) else { continue };
-        let (code, _) = file.code();
-        // With depth 1, the folder is the root that `named_modules` looks for.
-        let named = named_modules(&code, 1).into_iter();
-        let named = named.filter(|(at, _)| code[*at..].starts_with("super"));
-        let named = named.map(|(at, other)| (file.at(at), other.to_owned())).collect();
-        uses.insert(name.to_owned(), named);
-    }
-    uses
-}
-
-#[test]
-fn files_of_a_folder_use_one_another_in_one_direction() {
-    let mut findings = Vec::new();
-    for folder in WITHOUT_CIRCLES {
-        let uses = uses(folder);
-        assert!(uses.len() > 1, "{folder} has files");
-        for (file, named) in &uses {
-            for (at, other) in named {
-                if !uses.contains_key(other) {
-                    findings.push(format!("{at}: `{other}` is in the parent: put it in a file"));
-                }
-                let mut reached = vec![other];
-                let mut next = 0;
-                while let Some(name) = reached.get(next) {
-                    let further = uses.get(*name).into_iter().flatten().map(|(_, name)| name);
-                    let further: Vec<_> = further.filter(|name| !reached.contains(name)).collect();
-                    reached.extend(further);
-                    next += 1;
-                }
-                if reached.contains(&file) {
-                    findings.push(format!("{at}: a circle: `{other}` leads back to `{file}`"));
-                }
-            }
-        }
-    }
-    none("Files of a folder use one another in one direction, and not their parent.", findings);
 }
 
 #[test]

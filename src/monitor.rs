@@ -5,19 +5,18 @@
 //! drawing with the imports):
 //!
 //! ```text
-//! 12  monitor
-//! 11  watched
-//! 10  shared
-//!  9  sweep
-//!  8  tally
-//!  7  connections ranking
-//!  6  connection sets
-//!  5  history owner retirement views
-//!  4  builder set snapshot
-//!  3  failures labels
-//!  2  attributes reader registrations
-//!  1  attributes::problems cookies given_back identity ledger slots
-//!  0  attributes::key counters handles locks phase sample worst
+//! 11  monitor
+//! 10  watched
+//!  9  shared
+//!  8  sweep
+//!  7  tally
+//!  6  connections ranking
+//!  5  connection sets
+//!  4  history owner retirement views
+//!  3  builder set snapshot
+//!  2  failures labels registrations
+//!  1  attributes cookies given_back ledger reader slots
+//!  0  attributes::problems counters handles identity locks phase sample worst
 //! ```
 //!
 //! `locks.rs` has the locks and their order, `sweep.rs` the way of a reading into the snapshot,
@@ -309,8 +308,8 @@ impl Group {
     /// They are chosen anew by every sweep and carry the group's attributes and their
     /// [`SocketIdentity`], at least the cookie. For each provider their counters start at zero when
     /// they are chosen, after a collection in which they were not. In snapshots they are those of
-    /// the connection since it was first watched. A `count` of 0 ends it; no more than the cap
-    /// of sockets are shown. A group that shows its worst keeps its place.
+    /// the connection since it was first watched. A `count` of 0 ends it; no more than the
+    /// monitor's cap of sockets are shown. A group that shows its worst keeps its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {
         *lock(&self.membership.set().worst) = (count > 0).then_some((worst, count));
     }
