@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 11  monitor
-//! 10  watched
+//! 10  registration watched
 //!  9  shared
 //!  8  sweep
 //!  7  tally
@@ -40,6 +40,7 @@ mod owner;
 mod phase;
 mod ranking;
 mod reader;
+mod registration;
 mod registrations;
 mod retirement;
 mod sample;
@@ -67,8 +68,8 @@ use opentelemetry::KeyValue;
 pub use self::attributes::Attributes;
 pub use self::builder::MonitorBuilder;
 pub use self::identity::{SocketAddresses, SocketIdentity};
+pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;
-pub(crate) use self::shared::Shared;
 pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot};
 pub use self::watched::{SocketProbe, Watched};
 pub use self::worst::Worst;
@@ -79,6 +80,7 @@ use self::handles::Ownership;
 use self::locks::lock;
 use self::set::{Membership, MetricFamily};
 use self::sets::Placement;
+use self::shared::Shared;
 
 /// Watches sockets and turns them into metrics.
 ///
@@ -121,7 +123,7 @@ use self::sets::Placement;
 /// ```
 #[derive(Clone)]
 pub struct Monitor {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl Monitor {
@@ -188,6 +190,21 @@ impl Monitor {
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<&'s S> {
         self.watch(socket, attributes)
+    }
+
+    /// What it was built with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Adds somebody who collects.
+    pub(crate) fn register(&self) -> Registration {
+        Registration::new(&self.shared)
+    }
+
+    /// Tells the program what failed. Not in a collection: see `failures.rs`.
+    pub(crate) fn tell_failures(&self) {
+        self.shared.failures.tell();
     }
 
     /// The attributes as they can be exported; the program is told what was changed of them.

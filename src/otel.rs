@@ -4,10 +4,9 @@ mod histograms;
 mod scope;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use self::histograms::Histograms;
 use self::scope::{Silence, scope};
 use crate::info::FieldValue;
 use crate::metric::{InstrumentKind, Metric, Report, chosen_metrics, key};
-use crate::monitor::{Monitor, Shared, Snapshot};
+use crate::monitor::{Monitor, Registration, Snapshot};
 
 impl Monitor {
     /// Creates the instruments on a provider: `tcp.*` for groups, `tcp.socket.*` for sockets
@@ -45,14 +44,13 @@ impl Monitor {
     /// Several monitors on one provider are told apart: see
     /// [`with_name`](crate::MonitorBuilder::with_name).
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
-        let (config, silence) = (&self.shared.config, Silence::default());
+        let (config, silence) = (self.config(), Silence::default());
         let meter = provider.meter_with_scope(scope(&config.life, &config.name, &silence));
         let (recorded, observed): (Vec<_>, Vec<_>) = chosen_metrics(&config.fields)
             .into_iter()
             .partition(|metric| metric.instrument == InstrumentKind::Histogram);
-        let registration = Arc::new(Registration {
-            shared: Arc::downgrade(&self.shared),
-            number: self.shared.registrations.add(),
+        let provider = Arc::new(Provider {
+            registration: self.register(),
             last: observed.len() - 1,
             cycles: Mutex::new(HashMap::new()),
             histograms: Histograms::new(&meter, recorded, config.groups),
@@ -60,21 +58,21 @@ impl Monitor {
             silence,
         });
         for (index, metric) in observed.into_iter().enumerate() {
-            create(metric, &meter, index, &registration);
+            create(metric, &meter, index, &provider);
         }
-        self.shared.failures.tell();
+        self.tell_failures();
     }
 }
 
 /// Creates an observable instrument, with a callback that observes its report.
-fn create(metric: Metric, meter: &Meter, index: usize, registration: &Arc<Registration>) {
+fn create(metric: Metric, meter: &Meter, index: usize, provider: &Arc<Provider>) {
     let is_time = metric.is_time();
     let Metric { name, instrument, unit, description, report, .. } = metric;
-    let registration = Arc::clone(registration);
+    let provider = Arc::clone(provider);
     macro_rules! build {
         ($builder:ident, $number:expr) => {{
             let callback = move |observer: &dyn AsyncInstrument<_>| {
-                registration.observe(index, report, |value, attributes| {
+                provider.observe(index, report, |value, attributes| {
                     observer.observe($number(value), attributes);
                 });
             };
@@ -103,10 +101,8 @@ fn integer(value: FieldValue) -> u64 {
 }
 
 /// One call of [`Monitor::instrument`]. The provider's callbacks own it.
-struct Registration {
-    shared: Weak<Shared>,
-    /// Its number among those who collect from the same monitor.
-    number: usize,
+struct Provider {
+    registration: Registration,
     /// Index of the last instrument.
     last: usize,
     /// Where each collecting thread is, and the snapshot it works on.
@@ -129,7 +125,7 @@ struct Cycle {
 /// Age after which an unfinished collection is dropped: a view removed its last instrument.
 const STALE: Duration = Duration::from_secs(60);
 
-impl Registration {
+impl Provider {
     /// Observes one metric. Whatever goes wrong stays here: a panic would poison the pipeline.
     fn observe(&self, index: usize, report: Report, emit: impl FnMut(FieldValue, &[KeyValue])) {
         let observed = catch_unwind(AssertUnwindSafe(|| {
@@ -144,10 +140,10 @@ impl Registration {
     /// instruments of one collection in order: an index that does not increase means that a new one
     /// began.
     fn snapshot(&self, index: usize) -> Option<Arc<Snapshot>> {
-        let Some(shared) = self.shared.upgrade() else {
+        if self.registration.is_silent() {
             self.silence.store(true, Ordering::Release);
             return None;
-        };
+        }
         let thread = thread::current().id();
         let current = {
             let mut cycles = self.cycles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,7 +161,7 @@ impl Registration {
             return current;
         }
         // No lock is held here: another thread's collection goes on meanwhile.
-        let swept = shared.sweep(Some(self.number));
+        let swept = self.registration.collect()?;
         self.histograms.record(&swept.snapshot, &swept.ended);
         let snapshot = swept.snapshot;
         if index < self.last {
@@ -249,19 +245,5 @@ impl Registration {
             | Report::Duration
             | Report::SweepDuration => unreachable!("histograms are recorded, not observed"),
         }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.registrations.remove(self.number);
-        }
-    }
-}
-
-impl fmt::Debug for Registration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration").field("number", &self.number).finish_non_exhaustive()
     }
 }
