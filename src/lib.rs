@@ -2,8 +2,8 @@
 //! explode.
 //!
 //! Linux tells almost everything about a connection in `TCP_INFO`, a structure that grows with the
-//! kernel. Here a field is [`None`] exactly when the kernel had nothing to say, and a metric is
-//! there exactly when the kernel reported it.
+//! kernel. Here a field is [`None`] exactly when the kernel had nothing to say, and a metric exists
+//! exactly when the kernel reported it.
 //!
 //! # One connection
 //!
@@ -24,8 +24,9 @@
 //!
 //! # Every connection
 //!
-//! A `Monitor` owns groups of watched sockets. `Monitor::instrument` makes one sweep per collection
-//! feed all its instruments; a group's totals include its closed connections.
+//! A `Monitor` owns groups of watched sockets. `Monitor::instrument` creates the instruments on a
+//! provider: each collection makes one sweep over all sockets, and that sweep feeds all of them.
+//! The totals of a group include its closed connections.
 //!
 //! ```
 //! # #[cfg(not(feature = "otel"))]
@@ -49,26 +50,29 @@
 //! # }
 //! ```
 //!
+//! [`metrics()`] lists every metric, and [`FIELDS`] every field of `TCP_INFO`.
+//!
+//! # Guides
+//!
+//! The module `docs` has texts on choosing groups (`docs::groups`), on cost (`docs::cost`), on what
+//! the crate does not promise (`docs::limits`), and for those who know go-tcpinfo
+//! (`docs::go_tcpinfo`).
+//!
 //! # Features
 //!
-//! - `otel` (default): `Monitor` and its instruments. Depends on the metrics API, never on the SDK.
+//! - `otel` (default): `Monitor` and its instruments. It depends on OpenTelemetry's API for
+//!   metrics, never on the SDK. Use it as `tcpinfo::opentelemetry` to get the same version.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
 //! - `axum`: the module `axum`: `Group::listen` for `axum::serve`, [`TcpInfo`] in handlers.
-//! - `tonic`: the module `tonic`: connection info for handlers of servers over watched streams.
+//! - `tonic`: the module `tonic`: details of the connection for handlers of servers.
 //! - `hyper`: the module `hyper`: `WatchLayer` watches the connections of a client's connector.
-//! - `diag`: every socket of the host over `NETLINK_SOCK_DIAG`, with the same decoder.
+//! - `diag`: the module `diag`: every socket of the host, over `NETLINK_SOCK_DIAG`.
 //!
 //! # Platforms
 //!
-//! Whatever asks a kernel exists on Linux and Android only; elsewhere the crate compiles and
-//! decodes recorded replies.
-//!
-//! # What this does not do
-//!
-//! It changes no socket option, keeps no history, and does not estimate what the kernel did not
-//! say. Counters of one connection that begins, ends and is replaced on the same descriptor between
-//! two sweeps by `connect(AF_UNSPEC)` can be missed when the new connection has outgrown the old.
+//! What asks a kernel exists on Linux and Android only. Elsewhere the crate compiles, and decodes
+//! recorded replies.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Off Linux the decoding helpers of the monitor are unused.
@@ -77,6 +81,8 @@
 mod congestion;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 pub mod diag;
+#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+pub mod docs;
 mod info;
 mod kernel;
 // Without the monitor nothing reports what a metric is made of.
