@@ -1,4 +1,4 @@
-//! What a congestion control algorithm tells about itself: the replies to `TCP_CC_INFO`. Pure.
+//! What a congestion control algorithm reports of itself: replies to `TCP_CC_INFO`. Pure.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use std::time::Duration;
 pub struct Congestion {
     /// The algorithm's name, `TCP_CONGESTION`: `cubic`, `bbr`, `reno`, ...
     pub algorithm: String,
-    /// What it reports of itself, `None` where that is nothing, as for cubic and reno.
+    /// What it reports of itself, `None` if that is nothing, as for cubic and reno.
     pub info: Option<CongestionInfo>,
 }
 
-/// What an algorithm reports: `union tcp_cc_info`, told apart by the algorithm's name.
+/// What an algorithm reports: `union tcp_cc_info`. The algorithm's name decides which it is.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -38,9 +38,9 @@ pub struct Bbr {
     /// Least round-trip time of the model. Absent without a sample.
     #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
     pub min_rtt: Option<Duration>,
-    /// Gain applied to the pacing rate. Absent before the algorithm did anything.
+    /// Gain applied to the pacing rate. Absent before the algorithm set one.
     pub pacing_gain: Option<f64>,
-    /// Gain applied to the congestion window. Absent before the algorithm did anything.
+    /// Gain applied to the congestion window. Absent before the algorithm set one.
     pub cwnd_gain: Option<f64>,
     /// What BBRv2 and v3 report in addition.
     pub extension: Option<BbrExtension>,
@@ -74,7 +74,7 @@ pub struct BbrExtension {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Dctcp {
-    /// Whether it works as DCTCP; without ECN it falls back to reno and reports zeros.
+    /// Whether it works as DCTCP. Without ECN it falls back to reno, and reports zeros.
     pub enabled: bool,
     /// Whether the last segment carried a congestion mark.
     pub ce_state: bool,
@@ -86,12 +86,12 @@ pub struct Dctcp {
     pub ab_tot: u32,
 }
 
-/// `struct tcpvegas_info`; each algorithm that uses it gives the members a meaning of its own.
+/// `struct tcpvegas_info`. Each algorithm that uses it gives the members its own meaning.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Vegas {
-    /// Whether the algorithm is at work.
+    /// Whether the algorithm is active.
     pub enabled: bool,
     /// Round trips measured, or the algorithm's own count.
     pub rttcnt: u32,
@@ -106,8 +106,8 @@ pub struct Vegas {
 impl Congestion {
     /// Decodes a reply to `TCP_CC_INFO` of the named algorithm.
     ///
-    /// The name decides: vegas and dctcp replies have the same 16 bytes. What does not fit the
-    /// name is kept as it is.
+    /// The name decides how, because replies of vegas and dctcp are both 16 bytes. A reply that
+    /// does not fit the name is kept as bytes.
     pub fn decode(algorithm: &str, reply: &[u8]) -> Self {
         let words = |at: usize| word(reply, at);
         let info = match (algorithm, reply.len()) {
@@ -155,7 +155,7 @@ fn extension(reply: &[u8]) -> BbrExtension {
     }
 }
 
-/// A 32-bit word; the caller knows the length.
+/// A 32-bit word. The caller has checked the length.
 fn word(reply: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([reply[at], reply[at + 1], reply[at + 2], reply[at + 3]])
 }
@@ -173,7 +173,7 @@ fn sample(micros: u32) -> Option<Duration> {
     (micros != 0 && micros < 0x7fff_ffff).then(|| Duration::from_micros(micros.into()))
 }
 
-/// A gain in 1/256: the algorithm has none of 0.
+/// A gain in 1/256. No gain of the algorithm is 0.
 fn gain(raw: u32) -> Option<f64> {
     (raw != 0).then(|| f64::from(raw) / 256.0)
 }

@@ -1,4 +1,4 @@
-//! Which kernel wrote a reply, as far as `uname -r` can tell.
+//! Which kernel wrote a reply, by its `uname -r`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,7 +11,7 @@ pub struct KernelVersion {
     pub major: u16,
     /// The second number.
     pub minor: u16,
-    /// The third number: the stable release, 0 where none is named.
+    /// The third number: the stable release, 0 if none is named.
     pub patch: u16,
 }
 
@@ -26,7 +26,7 @@ impl KernelVersion {
         Self { patch, ..self }
     }
 
-    /// Parses a literal of the table, where a mistake is a compile error.
+    /// Parses a literal of the table. A mistake there is a compile error.
     pub(crate) const fn literal(text: &str) -> Self {
         match Self::scan(text.as_bytes()) {
             Some(version) => version,
@@ -34,7 +34,7 @@ impl KernelVersion {
         }
     }
 
-    /// The numbers at the front of `text`, whatever follows them.
+    /// The numbers at the beginning of `text`, whatever follows them.
     const fn scan(text: &[u8]) -> Option<Self> {
         let mut numbers = [0_u16; 3];
         let (mut at, mut count) = (0, 0);
@@ -74,10 +74,9 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// The kernel that wrote a reply: what decides the few fields whose presence length cannot prove.
+/// The kernel that wrote a reply. It decides the few fields whose presence the length cannot prove.
 ///
-/// Made from any `uname -r` string; one that says nothing makes those fields absent and fails
-/// nothing.
+/// It is made from any `uname -r` string. If the string names no version, those fields are absent.
 ///
 /// ```
 /// use tcpinfo::{Kernel, KernelVersion};
@@ -94,7 +93,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The kernel that gave this `uname -r` string, whatever the string says.
+    /// The kernel with this `uname -r` string, whatever the string says.
     pub fn from_release(release: &str) -> Self {
         const LAST_2_6: KernelVersion = KernelVersion::new(2, 6).with_patch(39);
         let masked = |v: &KernelVersion| (v.major, v.minor) == (2, 6) && *v > LAST_2_6;
@@ -110,9 +109,10 @@ impl Kernel {
         &self.release
     }
 
-    /// The version the release names, `None` where it names none that can be trusted.
+    /// The version that the release names, `None` if it names none or cannot be trusted.
     ///
-    /// `setarch --uname-2.6` makes a 6.4 kernel call itself 2.6.64; the last real 2.6 was 2.6.39.
+    /// `setarch --uname-2.6` makes a 6.4 kernel say that it is 2.6.64. The last real one was
+    /// 2.6.39.
     pub fn version(&self) -> Option<KernelVersion> {
         self.version
     }

@@ -1,11 +1,13 @@
-//! What a reply proves about its own fields: its length, the state of the socket, the kernel.
+//! Which fields a reply has: decided by its length, the state of the socket and the kernel.
 
 use crate::kernel::{Kernel, KernelVersion};
 use crate::state::{State, TcpOptions};
 use crate::wire::{Bytes, Place};
 
-/// A set of traits of one reply. A row of the table names the situations in which the kernel fills
-/// its field and, beyond the reply's length, what else has to be true.
+/// A set of traits of one reply.
+///
+/// A row of the table names the situations in which the kernel fills its field. It also names what
+/// has to be true beside the length of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Traits(u32);
 
@@ -14,31 +16,31 @@ impl Traits {
 
     // The situation of the socket: exactly one of these is set.
     const LISTENING: Self = Self(1 << 0);
-    /// A SYN was sent, and what became of it is not a connection.
+    /// A SYN was sent, and no connection came of it, or none yet.
     const CONNECTING: Self = Self(1 << 1);
     /// The states in which data can wait to be sent.
     const SENDING: Self = Self(1 << 2);
     const OTHER_LIVE: Self = Self(1 << 3);
-    /// CLOSE after a connection: the last counters stand.
+    /// CLOSE after a connection: the last counters are still there.
     const ENDED: Self = Self(1 << 4);
-    /// CLOSE without one: never connected, or disconnected, which resets the counters and leaves
-    /// other members as garbage.
+    /// CLOSE without a connection: never connected, or disconnected. To disconnect resets the
+    /// counters and leaves garbage in other members.
     pub(crate) const BLANK: Self = Self(1 << 5);
-    /// gVisor, whatever the state: it fills eight members and calls the rest 0.
+    /// gVisor, in any state: it fills eight members and sets the rest to 0.
     const GVISOR: Self = Self(1 << 6);
 
-    // What version or another member has to say.
-    /// `fastopen_client_fail` exists: former padding, at an unchanged length.
+    // What the version or another member decides.
+    /// `fastopen_client_fail` exists. It took bits of padding, so the length did not change.
     pub(crate) const FASTOPEN_BITS: Self = Self(1 << 8);
-    /// Forward acknowledgement still exists.
+    /// The kernel still has forward acknowledgement.
     pub(crate) const FACK: Self = Self(1 << 9);
-    /// The bytes at 228 are `snd_wnd`, not the tail padding of Alibaba's 4.19.
+    /// The bytes at 228 are `snd_wnd`, not the padding at the end of Alibaba's 4.19.
     pub(crate) const PEER_WINDOW: Self = Self(1 << 10);
     /// The layout of the word at 276 is known.
     pub(crate) const LAST_WORD: Self = Self(1 << 11);
-    /// And it is the layout of Linux 7.0.
+    /// The word at 276 has the layout of Linux 7.0.
     pub(crate) const LAST_WORD_7_0: Self = Self(1 << 12);
-    /// LISTEN sockets report their queue.
+    /// The kernel reports the queue of LISTEN sockets.
     pub(crate) const ACCEPT_QUEUE: Self = Self(1 << 13);
     /// Never set: no kernel fills the member.
     pub(crate) const IMPOSSIBLE: Self = Self(1 << 14);
@@ -47,7 +49,7 @@ impl Traits {
     /// The connection has a round-trip sample.
     pub(crate) const RTT_SAMPLE: Self = Self(1 << 17);
 
-    /// The traits that one reply of a kernel can lack and another have.
+    /// The traits that differ between the replies of one kernel.
     const OF_THE_CONNECTION: Self = Self::WINDOW_SCALE.or(Self::RTT_SAMPLE);
 
     pub(crate) const fn or(self, other: Self) -> Self {
@@ -72,7 +74,7 @@ pub(crate) mod filled {
     use super::Traits;
 
     pub(crate) const IN_LISTEN: Traits = Traits::LISTENING;
-    /// Where there can be something to send.
+    /// In the states in which data can wait to be sent.
     pub(crate) const WHILE_SENDING: Traits = Traits::SENDING;
     /// From the handshake on, also after the connection ended.
     pub(crate) const ONCE_CONNECTED: Traits =
@@ -81,14 +83,14 @@ pub(crate) mod filled {
     pub(crate) const ONCE_TRIED: Traits = ONCE_CONNECTED.or(Traits::CONNECTING);
     pub(crate) const UNLESS_LISTEN: Traits = ONCE_TRIED.or(Traits::BLANK);
     pub(crate) const ALWAYS: Traits = UNLESS_LISTEN.or(Traits::LISTENING);
-    /// gVisor, whatever the state.
+    /// gVisor, in any state.
     pub(crate) const GVISOR: Traits = Traits::GVISOR;
 }
 
-/// What a row asks of a reply.
+/// What a row requires of a reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
-    /// Length that proves the field.
+    /// The length of a reply that has the field.
     pub(crate) proof: usize,
     /// Situations in which the kernel fills it.
     pub(crate) filled: Traits,
@@ -140,7 +142,7 @@ impl Evidence {
         Self { len, traits }
     }
 
-    /// Whether the field holds a value, as far as its own bits do not say otherwise.
+    /// Whether the field has a value. Its own bits may still say that there is nothing to report.
     #[inline(always)]
     pub(crate) fn shows<const WHOLE: bool>(&self, rule: &Rule) -> bool {
         (WHOLE || self.len >= rule.proof)
@@ -181,23 +183,23 @@ fn situation(state: State, tried: bool, sampled: bool) -> Traits {
 }
 
 fn is_gvisor(kernel: &Kernel, len: usize) -> bool {
-    // Before it named itself, gVisor called itself 4.4.0, whose own struct ends at 144.
+    // Before it named itself, gVisor said it was 4.4.0. The structure of the real 4.4 ends at 144.
     kernel.is_gvisor()
         || (kernel.version() == Some(KernelVersion::new(4, 4)) && matches!(len, 192 | 224))
 }
 
 fn has_fastopen_bits(kernel: &Kernel, len: usize) -> bool {
-    // 480274787d7e (5.5) took padding of byte 7; stable 5.4.280 followed. 240 bytes come with 6.2.
+    // 480274787d7e (5.5) took padding of byte 7, and stable 5.4.280 did too. 240 bytes are 6.2.
     const BACKPORT: KernelVersion = KernelVersion::new(5, 4).with_patch(280);
     len >= 240 || (len >= 232 && kernel.is_at_least(BACKPORT))
 }
 
 fn is_alibaba_4_19(kernel: &Kernel, len: usize) -> bool {
-    // It backported `rcv_ooopack` alone: members end at 228, sizeof rounds up to 232.
+    // It backported `rcv_ooopack` only: the members end at 228, and sizeof rounds up to 232.
     kernel.version().is_some_and(|v| (v.major, v.minor) == (4, 19)) && len < 240
 }
 
-/// The bits of `options` that the kernel is known to maintain.
+/// The bits of `options` that this kernel certainly maintains.
 pub(crate) fn maintained_options(kernel: &Kernel, len: usize) -> u8 {
     if len >= 280 || kernel.is_at_least(KernelVersion::new(6, 16)) {
         TcpOptions::SINCE_6_16

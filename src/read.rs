@@ -1,5 +1,5 @@
-//! Asks the kernel about a socket. The only file with `unsafe`, and beside `diag` the only one that
-//! makes system calls.
+//! Asks the kernel about a socket. This is the only file with `unsafe`. Only this file and `diag`
+//! make system calls.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,23 +10,23 @@ use crate::congestion::Congestion;
 use crate::info::TcpInfo;
 use crate::kernel::Kernel;
 
-/// `TCP_CC_INFO` of `linux/tcp.h`, which `libc` does not have for every target.
+/// `TCP_CC_INFO` of `linux/tcp.h`: `libc` does not have it for every target.
 const TCP_CC_INFO: i32 = 26;
 
-/// More than any kernel returns today: a longer struct announces itself by its length.
+/// More than any kernel returns today, so that a longer structure is noticed by its length.
 pub(crate) const ROOM: usize = 512;
 
 /// What the kernel reports of a TCP socket now: one `getsockopt(TCP_INFO)`, no allocation.
 ///
-/// Takes anything with a file descriptor: sockets of std, tokio, mio, socket2, rustix, and
-/// [`BorrowedFd`](std::os::fd::BorrowedFd). It waits for the socket's lock: a third of a
-/// microsecond when idle, longer while another thread is inside `send` or `recv` on the same
-/// socket.
+/// It takes anything with a file descriptor: sockets of std, tokio, mio, socket2, rustix, and
+/// [`BorrowedFd`](std::os::fd::BorrowedFd). The kernel takes the socket's lock to answer. That
+/// takes a third of a microsecond on an idle socket, and longer while another thread is inside
+/// `send` or `recv` on the same socket.
 ///
 /// # Errors
 ///
-/// The kernel's own: `EBADF`, `ENOTSOCK`; `EOPNOTSUPP` or `ENOPROTOOPT` where the socket is not
-/// TCP; `EPERM` where a BPF program forbids it.
+/// The kernel's own: `EBADF`, `ENOTSOCK`; `EOPNOTSUPP` or `ENOPROTOOPT` if the socket is not TCP;
+/// `EPERM` if a BPF program forbids it.
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ pub fn read(socket: impl AsFd) -> io::Result<TcpInfo> {
     read_raw(socket.as_fd().as_raw_fd())
 }
 
-/// [`read`] for a descriptor, whatever that is by now.
+/// [`read`] for a descriptor, whatever file it is now.
 pub(crate) fn read_raw(fd: RawFd) -> io::Result<TcpInfo> {
     let mut room = [0; ROOM];
     let len = reply(fd, &mut room)?;
@@ -54,20 +54,21 @@ pub(crate) fn read_raw(fd: RawFd) -> io::Result<TcpInfo> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Reads the reply for a descriptor, whatever that is by now, and returns its length.
+/// Reads the reply for a descriptor, whatever file it is now, and returns the reply's length.
 pub(crate) fn reply(fd: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
     option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, room)
 }
 
 /// The congestion control of a TCP socket: the algorithm's name and what it reports of itself.
 ///
-/// The name is read before and after, and has to fit what lies between: another thread that
-/// switches the algorithm meanwhile cannot put BBR's numbers under reno's or cubic's name, nor
-/// take them from BBR. Vegas and DCTCP switched there and back within one call look alike.
+/// Another thread may switch the algorithm meanwhile. So the name is read before and after the
+/// numbers, and has to fit them: BBR's numbers never appear under the name of reno or cubic, and
+/// BBR never appears without numbers. Vegas and DCTCP look alike if they are switched there and
+/// back within one call.
 ///
 /// # Errors
 ///
-/// The kernel's own, as for [`read`]; `EBUSY` when the algorithm changed at every one of eight
+/// The kernel's own, as for [`read`]; `EBUSY` if the algorithm changed during each of eight
 /// attempts. A kernel without `TCP_CC_INFO` (before 4.1, gVisor) is no error: the algorithm then
 /// reports nothing.
 #[doc(alias = "TCP_CC_INFO")]
@@ -94,10 +95,11 @@ pub fn congestion(socket: impl AsFd) -> io::Result<Congestion> {
     Err(io::Error::from_raw_os_error(libc::EBUSY))
 }
 
-/// Whether the numbers can be the named algorithm's: reno and cubic never report, bbr always.
+/// Whether the numbers can be of the named algorithm: reno and cubic never report any, bbr always
+/// does.
 ///
-/// Equal names around a reply do not prove it: of 200,000 calls beside a thread that switches
-/// between reno and bbr, every second one carried the numbers of the other.
+/// Equal names before and after do not prove it: while a thread switched between reno and bbr, half
+/// of 200,000 calls returned the numbers of the other algorithm.
 fn is_of_one_algorithm(congestion: &Congestion) -> bool {
     match congestion.algorithm.as_str() {
         "reno" | "cubic" => congestion.info.is_none(),
@@ -108,11 +110,11 @@ fn is_of_one_algorithm(congestion: &Congestion) -> bool {
 
 /// The socket's cookie: a number no other socket of this boot has or will have.
 ///
-/// It stays through disconnect and reconnect. Since Linux 4.12.
+/// It stays the same through disconnect and reconnect. Since Linux 4.12.
 ///
 /// # Errors
 ///
-/// The kernel's own; `ENOPROTOOPT` where it has no cookies (older kernels, gVisor).
+/// The kernel's own; `ENOPROTOOPT` if the kernel has no cookies (older kernels, gVisor).
 #[doc(alias = "SO_COOKIE")]
 pub fn socket_cookie(socket: impl AsFd) -> io::Result<u64> {
     Ok(rustix::net::sockopt::socket_cookie(socket)?)
@@ -146,8 +148,8 @@ fn option<const N: usize>(
 ) -> io::Result<usize> {
     let mut len = N as libc::socklen_t;
     // SAFETY: `getsockopt` writes at most `len` bytes to `room`, which holds exactly that many, and
-    // the length to `len`; both outlive the call. It changes nothing about the descriptor, and one
-    // that is not open, or has become another file, is an error or is answered for that file.
+    // the length to `len`; both outlive the call. It does not change the descriptor. A descriptor
+    // that is not open is an error; one that is another file by now is answered for that file.
     let result = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
     if result != 0 {
         return Err(io::Error::last_os_error());
@@ -155,7 +157,7 @@ fn option<const N: usize>(
     Ok((len as usize).min(N))
 }
 
-/// What the monitor asks of descriptors that watched sockets own.
+/// What the monitor asks about the descriptors of watched sockets.
 #[cfg(feature = "otel")]
 mod watched {
     use std::fmt;
@@ -163,19 +165,19 @@ mod watched {
 
     use super::*;
 
-    /// [`read`] for a descriptor that may have become another socket, and must be this one.
+    /// [`read`] for a descriptor that may be another socket by now: that is an error.
     pub(crate) fn read_same(fd: RawFd, cookie: Option<u64>) -> io::Result<TcpInfo> {
         let info = read_raw(fd)?;
         match cookie {
             Some(cookie) if cookie_of(fd)? != cookie => Err(io::Error::other(WrongSocket)),
-            // It was no socket: that alone has no cookie where others have.
+            // It was not a socket: only such a file has no cookie on a kernel with cookies.
             None if cookie_of(fd).is_ok() => Err(io::Error::other(WrongSocket)),
-            // A kernel without cookies cannot say.
+            // Without cookies there is nothing to compare.
             _ => Ok(info),
         }
     }
 
-    /// The cookie of a descriptor, whatever that is by now.
+    /// The cookie of a descriptor, whatever file it is now.
     pub(crate) fn cookie_of(fd: RawFd) -> io::Result<u64> {
         let mut room = [0; 8];
         match option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut room)? {
@@ -184,10 +186,10 @@ mod watched {
         }
     }
 
-    /// Whether a cookie does not tell this socket from others.
+    /// Whether other sockets can have the same cookie as this one.
     ///
-    /// Of Multipath TCP a socket that is accepted has the cookie of its listener, if anybody asked
-    /// for that before (seen on Linux 6.18).
+    /// With Multipath TCP, an accepted socket has the cookie of its listener if anybody asked for
+    /// the listener's cookie before (seen on Linux 6.18).
     pub(crate) fn shares_cookies(fd: RawFd) -> bool {
         const IPPROTO_MPTCP: u32 = 262;
         let mut room = [0; 4];
@@ -201,7 +203,7 @@ mod watched {
         one == other || file(one).is_some_and(|one| file(other) == Some(one))
     }
 
-    /// The address of the other side, `None` where there is none.
+    /// The address of the other side, `None` if there is none.
     pub(crate) fn peer_of(fd: RawFd) -> Option<SocketAddr> {
         address(fd, libc::getpeername)
     }
@@ -213,7 +215,7 @@ mod watched {
 
     type GetName = unsafe extern "C" fn(RawFd, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
 
-    /// Not by `rustix`, whose calls want a `BorrowedFd`: nobody promises that this one is open.
+    /// Not by `rustix`: it takes a `BorrowedFd`, and this descriptor may be closed.
     fn address(fd: RawFd, get: GetName) -> Option<SocketAddr> {
         /// A `sockaddr_in6`: the family, the port at 2, an IPv4 address at 4, an IPv6 one at 8.
         #[repr(C, align(8))]
@@ -221,8 +223,8 @@ mod watched {
         let mut room = Room([0; 28]);
         let mut len = room.0.len() as libc::socklen_t;
         // SAFETY: both functions write at most `len` bytes to `room`, which holds exactly that many
-        // and is aligned as a socket address, and the length to `len`; both outlive the call. A
-        // descriptor that is not open is an error.
+        // and has the alignment of a socket address, and the length to `len`; both outlive the
+        // call. A descriptor that is not open is an error.
         let result = unsafe { get(fd, room.0.as_mut_ptr().cast(), &mut len) };
         let bytes = &room.0;
         let family = i32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));

@@ -1,4 +1,4 @@
-//! Enumerations and flags of the kernel that stay open: a number we do not know is kept.
+//! Enumerations and flags of the kernel. They are open: an unknown number is kept.
 
 use std::fmt;
 
@@ -15,12 +15,13 @@ macro_rules! open_enum {
         #[non_exhaustive]
         pub enum $name {
             $(#[doc = $doc] $variant,)+
-            /// A number that had no name when this was written.
+            /// A number that this version of the crate does not know.
             Unknown(u8),
         }
 
         impl $name {
-            /// Text for humans, JSON and attributes: snake case, `None` for an unknown number.
+            /// The text for people, JSON and attributes, in snake case. `None` for an unknown
+            /// number.
             pub const fn text(self) -> Option<&'static str> {
                 match self {
                     $(Self::$variant => Some($text),)+
@@ -61,9 +62,10 @@ macro_rules! open_enum {
 open_enum! {
     /// State of a connection, RFC 9293 section 3.3.2.
     ///
-    /// The texts are the values of OpenTelemetry's `network.connection.state`. A socket that the
-    /// program still holds never shows `TimeWait`: that state lives in a structure of its own and
-    /// the descriptor reads `Close`. The kernel's 12 and 13 exist inside `sock_diag` only.
+    /// The texts are the values of OpenTelemetry's `network.connection.state`. A socket that a
+    /// program still holds never shows `TimeWait`: the kernel moves that state to a structure of
+    /// its own, and the descriptor shows `Close`. The kernel's numbers 12 and 13 exist inside
+    /// `sock_diag` only.
     pub enum State {
         /// Data can flow both ways.
         Established = 1 => "established",
@@ -77,15 +79,15 @@ open_enum! {
         FinWait2 = 5 => "fin_wait_2",
         /// Both closed, waiting out late segments.
         TimeWait = 6 => "time_wait",
-        /// Never connected, disconnected, or over. An ended connection keeps its last counters.
+        /// Never connected, disconnected, or ended. An ended connection keeps its last counters.
         Close = 7 => "closed",
-        /// The peer closed, this side has not.
+        /// The peer closed, this side did not yet.
         CloseWait = 8 => "close_wait",
-        /// Both closed, the acknowledgement of our FIN is outstanding.
+        /// Both closed, our FIN is not acknowledged yet.
         LastAck = 9 => "last_ack",
         /// Accepts connections.
         Listen = 10 => "listen",
-        /// Both closed at once.
+        /// Both closed at the same time.
         Closing = 11 => "closing",
     }
 }
@@ -121,7 +123,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Explicit congestion notification as negotiated, `TCPI_ECN_MODE_*`.
+    /// The negotiated mode of explicit congestion notification, `TCPI_ECN_MODE_*`.
     pub enum EcnMode {
         /// Not in use.
         Disabled = 0 => "disabled",
@@ -135,7 +137,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// The AccECN option as seen from the peer, `enum tcp_accecn_option`.
+    /// How the peer's AccECN option arrived, `enum tcp_accecn_option`.
     pub enum AccEcnOption {
         /// Not seen.
         NotSeen = 0 => "not_seen",
@@ -148,7 +150,7 @@ open_enum! {
     }
 }
 
-/// What of AccECN was found broken on the path, the kernel's `TCP_ACCECN_*_FAIL_*` bits.
+/// Which parts of AccECN the path breaks, the kernel's `TCP_ACCECN_*_FAIL_*` bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AccEcnFailMode(u8);
 
@@ -218,11 +220,11 @@ impl TcpOption {
     }
 }
 
-/// The options of a connection: `tcpi_options`, with what a clear bit means on the kernel at hand.
+/// The options of a connection: `tcpi_options`, and which bits this kernel maintains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpOptions {
     bits: u8,
-    /// Bits that this kernel is known to maintain.
+    /// Bits that this kernel certainly maintains.
     maintained: u8,
 }
 
@@ -245,10 +247,10 @@ impl TcpOptions {
         self.bits
     }
 
-    /// Whether `option` is on; `None` where this kernel is not known to say.
+    /// Whether `option` is on; `None` if this kernel may not report it.
     ///
-    /// A clear bit on a kernel older than the bit is not an answer, and neither is the highest bit
-    /// there: BBRv3 kernels gave it another meaning.
+    /// On a kernel older than a bit, a clear bit is no answer. For the highest bit a set bit is no
+    /// answer either: BBRv3 kernels gave it another meaning.
     pub const fn has(self, option: TcpOption) -> Option<bool> {
         let bit = option.bit();
         let set = self.bits & bit != 0;

@@ -1,4 +1,4 @@
-//! Watched sockets as tokio has them: `AsyncRead` and `AsyncWrite`.
+//! Watched sockets for tokio: `AsyncRead` and `AsyncWrite`.
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::monitor::Watched;
 
-/// A server of hyper takes the watched stream in a `TokioIo`, and TLS goes over it: the last read
-/// comes when the server drops it.
+/// To serve a watched stream with hyper, wrap it in a `TokioIo`. For TLS, wrap the watched stream
+/// in the TLS stream. The socket is read one last time when the server drops it.
 ///
 /// ```
 /// # use std::convert::Infallible;

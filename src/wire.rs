@@ -1,8 +1,8 @@
-//! One value's layout in the reply and its unit: where the bits lie, in either byte order.
+//! Where one value lies in a reply, in either byte order, and its unit.
 
 use std::time::Duration;
 
-/// The bytes of a reply that the table knows, zero-filled where the kernel wrote less.
+/// The bytes of a reply that the table knows. A shorter reply is filled up with zeros.
 pub(crate) type Bytes = [u8; LEN];
 
 /// Size of `struct tcp_info` in the newest kernel the table knows.
@@ -18,7 +18,7 @@ impl Storage for u16 {}
 impl Storage for u32 {}
 impl Storage for u64 {}
 
-/// Where one value lies: a whole integer, or some bits of one.
+/// Where one value lies: a whole integer, or some bits of an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// First byte of the integer.
@@ -48,7 +48,7 @@ impl Place {
         self.offset + self.size
     }
 
-    /// The raw value. `BIG` says how the machine that wrote the reply orders bytes.
+    /// The raw value. `BIG` says whether a big-endian machine wrote the reply.
     #[inline(always)]
     pub(crate) fn load<const BIG: bool>(&self, bytes: &Bytes) -> u64 {
         let at = &bytes[self.offset..self.offset + self.size];
@@ -79,7 +79,7 @@ pub(crate) fn number<T: TryFrom<u64>>(raw: u64) -> T {
     }
 }
 
-/// An open enum or a set of flags; numbers beyond a byte, which no kernel writes, stay unknown.
+/// An open enum or a set of flags. A number above 255, which no kernel writes, becomes 255.
 #[inline(always)]
 pub(crate) fn code<T: From<u8>>(raw: u64) -> T {
     T::from(raw.min(u8::MAX.into()) as u8)
@@ -103,7 +103,7 @@ pub(crate) fn millis(raw: u64) -> Duration {
     Duration::from_millis(raw)
 }
 
-/// How many of the kernel's units, named as the functions above, make one of ours.
+/// How many of the kernel's units make one of ours. `unit` is the name of a function above.
 #[cfg(feature = "otel")]
 pub(crate) const fn per_unit(unit: &str) -> u64 {
     match unit.as_bytes() {

@@ -1,4 +1,4 @@
-//! axum: a listener whose connections are watched, and the connection of the request at hand.
+//! For axum: a listener that watches what it accepts, and handlers that ask about their connection.
 
 use std::error::Error;
 use std::fmt;
@@ -19,19 +19,20 @@ use crate::monitor::{Group, SocketProbe, Watched};
 impl Group {
     /// Watches every connection that a listener of [`axum::serve`](axum::serve()) accepts.
     ///
-    /// Errors of accepting are handled by the listener itself: tokio's, as axum does it, sleeps a
-    /// second when descriptors have run out. A listener that is [`watch`](Self::watch)ed in
-    /// addition reports its accept queue too.
+    /// The listener handles errors of `accept` itself. With a listener of tokio, axum sleeps for a
+    /// second when the process has no descriptors left. [`watch`](Self::watch) the listener too, to
+    /// report its accept queue.
     ///
-    /// The connection's address reaches handlers as before, with
-    /// `into_make_service_with_connect_info::<SocketAddr>()`. With [`Peer`] in place of
-    /// `SocketAddr` they can ask about the connection itself, by an argument of type [`TcpInfo`].
-    /// Handlers and layers that still want a `ConnectInfo<SocketAddr>` then need [`addressed`].
+    /// Handlers get the connection's address as before, with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`. Use [`Peer`] instead of `SocketAddr`
+    /// to let them ask about the connection itself, by an argument of type [`TcpInfo`]. Handlers
+    /// and layers that still take a `ConnectInfo<SocketAddr>` then need [`addressed`].
     ///
     /// ```no_run
     /// use axum::Router;
     /// use axum::routing::get;
-    /// use tcpinfo::{Monitor, Peer, TcpInfo};
+    /// use tcpinfo::axum::Peer;
+    /// use tcpinfo::{Monitor, TcpInfo};
     ///
     /// # async fn run() -> std::io::Result<()> {
     /// let public = Monitor::new().group([]);
@@ -43,7 +44,7 @@ impl Group {
     /// # }
     /// ```
     ///
-    /// A `UnixListener` is refused, for there is no TCP below it:
+    /// A `UnixListener` does not compile, because it has no TCP:
     ///
     /// ```compile_fail,E0271
     /// # fn listen(group: tcpinfo::Group, listener: tokio::net::UnixListener) {
@@ -59,13 +60,13 @@ impl Group {
     }
 }
 
-/// What [`Group::listen`] returns: axum's listener around ours.
+/// What [`Group::listen`] returns: a listener of axum around ours.
 ///
-/// axum gives handlers a `ConnectInfo<SocketAddr>` only for listeners that are types of its own,
-/// and its [`TapIo`] is one.
+/// axum gives a `ConnectInfo<SocketAddr>` to handlers only if the listener has one of its own
+/// types. [`TapIo`] is such a type.
 pub type Listener<L> = TapIo<Accept<L>, fn(&mut Watched<<L as serve::Listener>::Io>)>;
 
-/// Accepts connections and has a group watch them; see [`Group::listen`].
+/// Accepts connections and watches them in a group; see [`Group::listen`].
 #[derive(Debug)]
 pub struct Accept<L> {
     listener: L,
@@ -90,7 +91,7 @@ where
     }
 }
 
-/// A listener that is watched itself: its accept queue, not its connections.
+/// Serves a listener that is watched itself: for its accept queue, not for its connections.
 impl<L: serve::Listener> serve::Listener for Watched<L> {
     type Io = L::Io;
     type Addr = L::Addr;
@@ -104,15 +105,16 @@ impl<L: serve::Listener> serve::Listener for Watched<L> {
     }
 }
 
-/// Who sent the request at hand, and a way to ask about the connection it came over.
+/// The address of the client that sent a request, and a way to ask about its connection.
 ///
-/// Handlers take it as `ConnectInfo<Peer>` when the program is served with
-/// `into_make_service_with_connect_info::<Peer>()`. axum keeps one type of connect info, so that a
-/// `ConnectInfo<SocketAddr>` is not there any more: whoever takes one, such as a layer that limits
-/// rates, needs [`addressed`].
+/// Handlers take it as `ConnectInfo<Peer>` if the program is served with
+/// `into_make_service_with_connect_info::<Peer>()`. axum keeps one type of connect info only, so
+/// there is no `ConnectInfo<SocketAddr>` then. A handler or layer that takes one, such as a limiter
+/// of rates, needs [`addressed`].
 ///
-/// A closure for every stream belongs under [`Group::listen`] then:
-/// `group.listen(listener.tap_io(..))`, for axum lets us describe our own listener only.
+/// To call a closure for every stream, put it under [`Group::listen`]:
+/// `group.listen(listener.tap_io(..))`. The other way round does not compile with [`Peer`], because
+/// we can implement axum's trait for our own listener only.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Peer {
@@ -133,12 +135,12 @@ where
     }
 }
 
-/// Middleware that gives the requests of a [`Peer`] what they would have without us, a
-/// `ConnectInfo<SocketAddr>`, and beside it the [`SocketProbe`] itself.
+/// Middleware for programs served with [`Peer`]: it adds the usual `ConnectInfo<SocketAddr>` to
+/// each request, and the [`SocketProbe`] itself.
 ///
-/// It belongs around everything that looks for the address: the last layer of the router, since
-/// axum calls the last first. A `ConnectInfo<SocketAddr>` that is there already, such as one from
-/// a proxy's header, stays. Requests without a [`Peer`] pass as they are.
+/// Add it as the last layer of the router. axum calls the last layer first, so all other layers
+/// find the address. A `ConnectInfo<SocketAddr>` that exists already, such as one from a proxy's
+/// header, stays. Requests without a [`Peer`] stay as they are.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -167,10 +169,10 @@ pub async fn addressed(mut request: Request) -> Request {
     request
 }
 
-/// The connection that the request came over, as it is when the handler begins.
+/// The connection of the request, read when the handler begins.
 ///
-/// Needs a [`Peer`] as connect info, or a [`SocketProbe`] among the request's extensions. A handler
-/// that does without when there is neither takes a `Result<TcpInfo, TcpInfoRejection>`.
+/// This needs a [`Peer`] as connect info, or a [`SocketProbe`] among the request's extensions. If
+/// there may be neither, take a `Result<TcpInfo, TcpInfoRejection>`.
 impl<S: Sync> FromRequestParts<S> for TcpInfo {
     type Rejection = TcpInfoRejection;
 
@@ -181,7 +183,7 @@ impl<S: Sync> FromRequestParts<S> for TcpInfo {
 
 /// For a handler that asks about its connection later, or more than once.
 ///
-/// It comes from where [`TcpInfo`] comes from.
+/// It needs the same as [`TcpInfo`].
 impl<S: Sync> FromRequestParts<S> for SocketProbe {
     type Rejection = TcpInfoRejection;
 
@@ -198,15 +200,15 @@ fn probe(parts: &Parts) -> Result<&SocketProbe, TcpInfoRejection> {
 
 /// Why a handler did not get the [`TcpInfo`] or the [`SocketProbe`] it asked for.
 ///
-/// As a response it is a 500 that says which.
+/// As a response it is a 500 with this text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TcpInfoRejection {
-    /// The program is not served with `into_make_service_with_connect_info::<Peer>()`, and nobody
-    /// put a [`SocketProbe`] among the request's extensions.
+    /// The program is not served with `into_make_service_with_connect_info::<Peer>()`, and there is
+    /// no [`SocketProbe`] among the request's extensions.
     NoProbe,
-    /// The connection could not be read. `NotConnected` when it has been closed meanwhile, as
-    /// HTTP/2 allows.
+    /// The connection could not be read. `NotConnected` if it was closed before the handler began,
+    /// which HTTP/2 allows.
     Unread(io::Error),
 }
 

@@ -49,11 +49,11 @@ pub struct WriteHalf {
 }
 
 impl ReadHalf {
-    /// Puts two halves of one stream together again.
+    /// Joins the two halves of one stream again.
     ///
     /// # Errors
     ///
-    /// Gives both back where they are halves of different streams.
+    /// Returns both halves if they are of different streams.
     pub fn reunite(self, mut other: WriteHalf) -> Result<Watched<TcpStream>, (Self, WriteHalf)> {
         if !Arc::ptr_eq(&self.0, &other.stream) {
             return Err((self, other));
@@ -79,17 +79,17 @@ impl AsRef<Watched<TcpStream>> for WriteHalf {
 impl Drop for WriteHalf {
     fn drop(&mut self) {
         if self.sends_end {
-            // The peer may have gone already; then there is nobody to tell.
+            // It fails if the connection has ended already: nothing is left to do then.
             let _ = read::end_writing(&*self.stream);
         }
     }
 }
 
-/// Makes one call of the kernel when the stream is ready for it.
+/// Makes one system call when the stream is ready for it.
 ///
-/// A call that moved fewer than `wanted` bytes has emptied the stream, or filled it: as in tokio,
-/// it ends the readiness that was there before the call, and saves one that would only be told to
-/// wait. Readiness that comes during the call stays.
+/// A call that moved fewer than `wanted` bytes has emptied the receive buffer, or filled the send
+/// buffer. So it clears the readiness, as tokio does: that saves a call which would only return
+/// `WouldBlock`. Readiness that arrives during the call stays.
 fn poll_io(
     stream: &TcpStream,
     interest: Interest,
@@ -107,7 +107,7 @@ fn poll_io(
             let count = call()?;
             if 0 < count && count < wanted {
                 short = Some(count);
-                // What ends the readiness.
+                // Clears the readiness.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Ok(count)
@@ -127,7 +127,7 @@ impl AsyncRead for ReadHalf {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (stream, wanted) = (&self.0, buffer.remaining());
-        // Not `try_read`, for which the buffer would have to be zeroed.
+        // Not `try_read`: it needs a buffer that was zeroed.
         let read = || stream.try_read_buf(buffer);
         poll_io(stream, Interest::READABLE, wanted, context, read).map_ok(drop)
     }
@@ -149,7 +149,7 @@ impl AsyncWrite for WriteHalf {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let stream = &self.stream;
-        // A short write proves nothing here: one call takes 1,024 buffers at most.
+        // A short write proves nothing here: one call takes at most 1,024 buffers.
         let write = || stream.try_write_vectored(buffers);
         poll_io(stream, Interest::WRITABLE, 0, context, write)
     }
@@ -165,7 +165,7 @@ impl AsyncWrite for WriteHalf {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let ended = match read::end_writing(&*this.stream) {
-            // The peer has reset the connection: the end has come already, as tokio sees it.
+            // The peer has reset the connection: for tokio that is no error.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             ended => ended,
         };

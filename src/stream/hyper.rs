@@ -1,4 +1,4 @@
-//! Client connections as hyper-util, tonic and tower have them: a layer over connectors.
+//! For clients of hyper-util, tonic and tower: a layer that watches what a connector connects.
 
 use std::any::Any;
 use std::fmt;
@@ -22,10 +22,10 @@ use crate::monitor::{Group, Monitor, Watched};
 
 /// Watches every connection that a connector makes, in a group chosen by its target.
 ///
-/// Over hyper-util's `HttpConnector` and any other `Service<Uri>` whose response carries a socket.
-/// A connection is counted when it is made and when the client's pool lets go of it, however many
-/// requests it served; one that could not be made, or was given up before, is not counted and
-/// makes no group. Errors and what [`Connected`] says of ALPN and proxies pass through as they are.
+/// It works with hyper-util's `HttpConnector`, and with any other `Service<Uri>` whose response
+/// holds a socket. A connection is opened when it is established, and closed when the client's pool
+/// drops it, however many requests it served. An attempt that fails or is cancelled is not counted
+/// and makes no group. Errors, and what [`Connected`] says of ALPN and proxies, are not changed.
 ///
 /// # Examples
 ///
@@ -40,25 +40,28 @@ use crate::monitor::{Group, Monitor, Watched};
 /// let client: Client<_, String> = Client::builder(TokioExecutor::new()).build(connector);
 /// ```
 ///
-/// A tonic channel takes the same connector: `endpoint.connect_with_connector(connector)`. With TLS
-/// the layer belongs under it, where the TCP connection is: to `wrap_connector` of hyper-rustls,
-/// over an `HttpConnector` with `enforce_http(false)`. Under a proxy's connector it names the
-/// proxy, over it the target.
+/// A tonic channel takes the same connector: `endpoint.connect_with_connector(connector)`.
+///
+/// With TLS, put the layer under TLS, where the TCP connection is: around an `HttpConnector` with
+/// `enforce_http(false)`, and the result into `wrap_connector` of hyper-rustls. With the connector
+/// of a proxy, the group is the proxy's if the layer is under that connector, and the target's if
+/// it is around it.
 ///
 /// # Few groups
 ///
 /// Each target has a group, which stays for [an hour](crate::MonitorBuilder::with_group_retention)
-/// after its last connection, and a crawler has too many targets. Beyond
-/// [`with_max_groups`](crate::MonitorBuilder::with_max_groups) connections to further targets are
-/// summed under `otel.metric.overflow=true`; choose [coarser attributes](Self::by) or [one
-/// group](Self::in_group) before that.
+/// after its last connection. A crawler, for example, has too many targets. Beyond
+/// [`with_max_groups`](crate::MonitorBuilder::with_max_groups), the connections to further targets
+/// are summed under `otel.metric.overflow=true`. To avoid that, choose [coarser
+/// attributes](Self::by) or [one group](Self::in_group).
 ///
 /// # Clients that hide their sockets
 ///
-/// reqwest's `connector_layer` shows a layer neither the target nor the socket, so its pool cannot
-/// be watched; nor can any other client that makes its connections itself and shows none. What the
-/// kernel knows of them is at hand with the `diag` feature, by the peer's address. There are no
-/// totals of closed connections that way, and no metrics unless the program makes some.
+/// reqwest's `connector_layer` shows a layer neither the target nor the socket, so the connections
+/// of its pool cannot be watched. The same is true for any other client that connects by itself and
+/// does not show its sockets. With the feature `diag`, the program can find such connections by the
+/// peer's address and read what the kernel knows. It then has no totals of closed connections, and
+/// no metrics unless it makes some.
 ///
 /// ```
 /// # #[cfg(not(feature = "diag"))]
@@ -104,15 +107,17 @@ type Choose = Arc<dyn Fn(&Uri) -> Group + Send + Sync>;
 impl WatchLayer {
     /// Groups connections by `server.address` and `server.port` of their targets.
     ///
-    /// The address is the target's host as it was asked for, not what it resolved to; the port is
-    /// the scheme's (`http`, `https`, `ws`, `wss`) where the target names none. A server has one
-    /// group however its host is written: names in lower case and without a dot at their end, IPv6
-    /// addresses in their shortest form, and those that hold an IPv4 address as that one.
+    /// The address is the host in the target, not the address it resolved to. If the target names
+    /// no port, the port is that of the scheme (`http`, `https`, `ws`, `wss`). A server has one
+    /// group however its host is written: names are in lower case and without a dot at their end,
+    /// IPv6 addresses are in their shortest form, and an IPv4 address within an IPv6 one is the
+    /// IPv4 address.
     pub fn new(monitor: &Monitor) -> Self {
         Self::by(monitor, server)
     }
 
-    /// Groups connections by what `attributes` says of their targets, once for each connection.
+    /// Chooses groups by a function from the target to attributes. It is called once for each
+    /// connection.
     pub fn by<A>(monitor: &Monitor, attributes: impl Fn(&Uri) -> A + Send + Sync + 'static) -> Self
     where
         A: IntoIterator<Item = KeyValue>,
@@ -133,11 +138,12 @@ impl WatchLayer {
 }
 
 impl<F> WatchLayer<F> {
-    /// Says where the socket is in what a connector returns, when that is no [`TokioIo`].
+    /// Says where the socket is in what the connector returns, if that is not a [`TokioIo`].
     ///
     /// ```
     /// use std::os::fd::AsFd;
-    /// use tcpinfo::{Monitor, WatchLayer};
+    /// use tcpinfo::Monitor;
+    /// use tcpinfo::hyper::WatchLayer;
     ///
     /// struct Throttled {
     ///     stream: tokio::net::TcpStream,
@@ -153,11 +159,12 @@ impl<F> WatchLayer<F> {
         WatchLayer { choose: self.choose, find: Arc::new(find), probes: self.probes }
     }
 
-    /// Puts the connection's [`SocketProbe`](crate::SocketProbe) among the extensions of each
-    /// response of hyper-util's client. That costs a response a fifth of a microsecond.
+    /// Adds the connection's [`SocketProbe`](crate::SocketProbe) to the extensions of each response
+    /// of hyper-util's client. That costs 0.2 us for each response.
     ///
     /// ```
-    /// use tcpinfo::{Monitor, SocketProbe, WatchLayer};
+    /// use tcpinfo::hyper::WatchLayer;
+    /// use tcpinfo::{Monitor, SocketProbe};
     ///
     /// let layer = WatchLayer::new(&Monitor::new()).with_probes();
     ///
@@ -172,7 +179,7 @@ impl<F> WatchLayer<F> {
         Self { probes: true, ..self }
     }
 
-    /// A connector whose connections are watched.
+    /// Wraps a connector: its connections are watched.
     pub fn layer<C>(&self, connector: C) -> WatchConnector<C, F> {
         WatchConnector { connector, layer: self.clone() }
     }
@@ -198,7 +205,7 @@ impl<F> fmt::Debug for WatchLayer<F> {
     }
 }
 
-/// Semantic conventions' attributes of a target.
+/// The attributes of a target, by OpenTelemetry's semantic conventions.
 fn server(target: &Uri) -> Vec<KeyValue> {
     let port = target.port_u16().or(match target.scheme_str() {
         Some("http" | "ws") => Some(80),
@@ -211,11 +218,11 @@ fn server(target: &Uri) -> Vec<KeyValue> {
     address.into_iter().chain(port).collect()
 }
 
-/// A host in the one form that all its spellings have.
+/// A host in one form, however it is written.
 fn canonical(host: &str) -> String {
-    // An IPv6 address has brackets in a URI alone.
+    // Only a URI puts an IPv6 address in brackets.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    // The root of all names has nothing before its dot.
+    // A dot alone is the root of all names: it stays.
     let host = host.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(host);
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().to_string(),
@@ -225,7 +232,7 @@ fn canonical(host: &str) -> String {
 
 /// Finds the socket in what a connector returns.
 ///
-/// Closures do, see [`WatchLayer::with_socket`], and [`InTokioIo`].
+/// Implemented by closures, see [`WatchLayer::with_socket`], and by [`InTokioIo`].
 pub trait FindSocket<T> {
     /// The connection's socket.
     fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t>;
@@ -233,10 +240,10 @@ pub trait FindSocket<T> {
     /// Whether the connection may close its socket, or put another in its place, before it is
     /// dropped.
     ///
-    /// Then each reading is checked against the socket's cookie, which costs 0.2 us; where a
-    /// kernel has no cookies the connection is reported as an error instead of read. `false` is for
-    /// a type that keeps the one socket as long as it lives, in all that can be done to it by
-    /// `&mut`.
+    /// If so, each reading is verified by the socket's cookie, which costs 0.2 us. On a kernel
+    /// without cookies the connection is then reported as an error instead of read. Return `false`
+    /// only for a type that keeps the same socket as long as it lives, whatever a caller does to it
+    /// by `&mut`.
     fn may_close(&self, _: &T) -> bool {
         true
     }
@@ -244,8 +251,8 @@ pub trait FindSocket<T> {
 
 /// The socket in a [`TokioIo`], which is what hyper-util's connectors return.
 ///
-/// A tokio [`TcpStream`] keeps its socket as long as it lives. Any other stream
-/// [may close](FindSocket::may_close) it, for all that is known: one that reconnects does.
+/// A tokio [`TcpStream`] keeps its socket as long as it lives. Any other stream [may
+/// close](FindSocket::may_close) it; a stream that reconnects does.
 #[derive(Clone, Copy, Debug)]
 pub struct InTokioIo;
 
@@ -314,9 +321,9 @@ impl<C: fmt::Debug, F> fmt::Debug for WatchConnector<C, F> {
     }
 }
 
-/// A connection on its way, watched from when it is made.
+/// A connection that is being established; it is watched as soon as it is.
 pub struct Connecting<Fut, F = InTokioIo> {
-    // Boxed, so that hyper's client takes connectors whose futures must not move.
+    // Boxed, so that it is `Unpin`: hyper's client requires that.
     connect: Pin<Box<Fut>>,
     target: Uri,
     layer: WatchLayer<F>,
@@ -332,7 +339,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { connect, target, layer } = self.get_mut();
         let connection = ready!(connect.as_mut().poll(context))?;
-        // Only now: a target that cannot be reached makes no group.
+        // Not earlier: a target that cannot be reached must not make a group.
         let group = (layer.choose)(target);
         let may_close = layer.find.may_close(&connection);
         let watched = group.watch_within(connection, may_close, |t| layer.find.find(t));
@@ -351,7 +358,7 @@ impl<Fut, F> fmt::Debug for Connecting<Fut, F> {
     }
 }
 
-/// Says what the socket says, and has its probe where [`WatchLayer::with_probes`] asked for it.
+/// What the socket says of itself, and its probe if [`WatchLayer::with_probes`] asked for that.
 impl<S: Connection> Connection for Watched<S> {
     fn connected(&self) -> Connected {
         let connected = (**self).connected();

@@ -1,4 +1,4 @@
-//! tonic: connection details for handlers, with a way to ask about the connection itself.
+//! For tonic: details of the connection for handlers, and a way to ask about it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tonic::{Request, Status};
 
 use crate::monitor::{SocketProbe, Watched};
 
-/// Handlers see the connection info of the stream itself: `Request::remote_addr` works as before.
+/// Handlers get the connection info of the stream itself: `Request::remote_addr` works as before.
 ///
 /// ```
 /// # use tonic::codegen::tokio_stream;
@@ -25,10 +25,10 @@ use crate::monitor::{SocketProbe, Watched};
 /// }
 /// ```
 ///
-/// tonic's `serve(address)` sets `TCP_NODELAY` by default. A server that is given its streams sets
-/// no option, whatever `tcp_nodelay` and `tcp_keepalive` of its builder say: that is left to
-/// [`TcpIncoming`](tonic::transport::server::TcpIncoming). Without `TCP_NODELAY` an answer may wait
-/// until the client has acknowledged the one before.
+/// tonic's `serve(address)` sets `TCP_NODELAY` by default. A server that gets its streams from the
+/// program sets no option, and ignores `tcp_nodelay` and `tcp_keepalive` of its builder. Set them
+/// by [`TcpIncoming`](tonic::transport::server::TcpIncoming). Without `TCP_NODELAY` an answer may
+/// wait until the client has acknowledged the one before.
 impl<S: Connected> Connected for Watched<S> {
     type ConnectInfo = S::ConnectInfo;
 
@@ -38,8 +38,8 @@ impl<S: Connected> Connected for Watched<S> {
 }
 
 impl<S> Watched<S> {
-    /// The same stream for a tonic server whose handlers may ask about their connection: with
-    /// [`probed`] as an interceptor, the extensions of their requests hold a [`SocketProbe`].
+    /// Lets the handlers of a tonic server ask about their connection. Use [`probed`] as an
+    /// interceptor: then the extensions of each request hold a [`SocketProbe`].
     ///
     /// ```
     /// use tonic::service::InterceptorLayer;
@@ -58,11 +58,11 @@ impl<S> Watched<S> {
 #[derive(Debug)]
 pub struct Probed<S>(Watched<S>);
 
-/// What tonic's handlers learn of a [`Probed`] stream.
+/// The connection info of a [`Probed`] stream.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProbedInfo<I> {
-    /// What they learn of the stream without us.
+    /// The connection info of the stream itself.
     pub inner: I,
     /// Reads the connection, which the server owns.
     pub probe: SocketProbe,
@@ -76,18 +76,18 @@ impl<S: Connected> Connected for Probed<S> {
     }
 }
 
-/// An interceptor that puts the [`SocketProbe`] of a [`Probed`] TCP stream among the request's
-/// extensions, and beside it the `TcpConnectInfo` that `Request::remote_addr` looks for.
+/// An interceptor for requests over a [`Probed`] TCP stream. It adds the [`SocketProbe`] to the
+/// request's extensions, and the `TcpConnectInfo` that `Request::remote_addr` looks for.
 ///
-/// tonic keeps one type of connection info, so without it only [`ProbedInfo`] is there. Requests
-/// of other streams pass as they are.
+/// tonic keeps one type of connection info only: without this interceptor there is [`ProbedInfo`]
+/// and nothing else. Requests over other streams stay as they are.
 ///
-/// Under tonic's own TLS it works as well, but `Request::peer_certs` looks only for tonic's own
-/// type: certificates are with `TlsConnectInfo<ProbedInfo<TcpConnectInfo>>`, among the extensions.
+/// It works with tonic's own TLS too, but `Request::peer_certs` looks for tonic's own type only.
+/// Look for the certificates in the extension `TlsConnectInfo<ProbedInfo<TcpConnectInfo>>`.
 ///
 /// # Errors
 ///
-/// None: the type is tonic's.
+/// It never fails: tonic requires a `Result`.
 pub fn probed(mut request: Request<()>) -> Result<Request<()>, Status> {
     let extensions = request.extensions_mut();
     if let Some(info) = extensions.get::<ProbedInfo<TcpConnectInfo>>() {
