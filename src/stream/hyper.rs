@@ -1,5 +1,7 @@
 //! For clients of hyper-util, tonic and tower: a layer that watches what a connector connects.
 
+mod connector;
+
 use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -7,7 +9,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -16,7 +18,8 @@ use hyper_util::rt::TokioIo;
 use opentelemetry::KeyValue;
 use tokio::net::TcpStream;
 use tower_layer::Layer;
-use tower_service::Service;
+
+pub use connector::{Connecting, WatchConnector};
 
 use crate::monitor::{Group, Monitor, Watched};
 
@@ -181,7 +184,7 @@ impl<F> WatchLayer<F> {
 
     /// Wraps a connector: its connections are watched.
     pub fn layer<C>(&self, connector: C) -> WatchConnector<C, F> {
-        WatchConnector { connector, layer: self.clone() }
+        WatchConnector::new(connector, self.clone())
     }
 }
 
@@ -269,92 +272,6 @@ impl<S: AsFd + 'static> FindSocket<TokioIo<S>> for InTokioIo {
 impl<T, F: Fn(&T) -> BorrowedFd<'_>> FindSocket<T> for F {
     fn find<'t>(&self, connection: &'t T) -> BorrowedFd<'t> {
         self(connection)
-    }
-}
-
-/// A connector whose connections are watched: see [`WatchLayer`].
-pub struct WatchConnector<C, F = InTokioIo> {
-    connector: C,
-    layer: WatchLayer<F>,
-}
-
-impl<C, F> WatchConnector<C, F> {
-    /// The connector under the layer.
-    pub fn get_ref(&self) -> &C {
-        &self.connector
-    }
-
-    /// The connector under the layer, to set its options.
-    pub fn get_mut(&mut self) -> &mut C {
-        &mut self.connector
-    }
-}
-
-impl<C, F> Service<Uri> for WatchConnector<C, F>
-where
-    C: Service<Uri>,
-    F: FindSocket<C::Response>,
-{
-    type Response = Watched<C::Response>;
-    type Error = C::Error;
-    type Future = Connecting<C::Future, F>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.connector.poll_ready(context)
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let connect = Box::pin(self.connector.call(target.clone()));
-        Connecting { connect, target, layer: self.layer.clone() }
-    }
-}
-
-impl<C: Clone, F> Clone for WatchConnector<C, F> {
-    fn clone(&self) -> Self {
-        Self { connector: self.connector.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<C: fmt::Debug, F> fmt::Debug for WatchConnector<C, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WatchConnector").field(&self.connector).finish()
-    }
-}
-
-/// A connection that is being established; it is watched as soon as it is.
-pub struct Connecting<Fut, F = InTokioIo> {
-    // Boxed, so that it is `Unpin`: hyper's client requires that.
-    connect: Pin<Box<Fut>>,
-    target: Uri,
-    layer: WatchLayer<F>,
-}
-
-impl<Fut, F, T, E> Future for Connecting<Fut, F>
-where
-    Fut: Future<Output = Result<T, E>>,
-    F: FindSocket<T>,
-{
-    type Output = Result<Watched<T>, E>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { connect, target, layer } = self.get_mut();
-        let connection = ready!(connect.as_mut().poll(context))?;
-        // Not earlier: a target that cannot be reached must not make a group.
-        let group = (layer.choose)(target);
-        let may_close = layer.find.may_close(&connection);
-        let watched = group.watch_within(connection, may_close, |t| layer.find.find(t));
-        Poll::Ready(Ok(watched.show_probe(layer.probes)))
-    }
-}
-
-impl<Fut, F> fmt::Debug for Connecting<Fut, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The rest of the target may hold secrets: a password, or a token in the query.
-        f.debug_struct("Connecting")
-            .field("scheme", &self.target.scheme_str())
-            .field("host", &self.target.host())
-            .field("port", &self.target.port_u16())
-            .finish_non_exhaustive()
     }
 }
 

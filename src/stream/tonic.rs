@@ -13,17 +13,18 @@ use crate::monitor::{SocketProbe, Watched};
 /// Handlers get the connection info of the stream itself: `Request::remote_addr` works as before.
 ///
 /// ```
-/// # use tonic::codegen::tokio_stream;
-/// use tokio_stream::StreamExt;
-/// use tonic::transport::server::{Router, TcpIncoming};
-///
-/// async fn serve(router: Router, listener: tokio::net::TcpListener) {
-///     let group = tcpinfo::Monitor::new().group([]);
-///     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-///     let incoming = incoming.map(|stream| stream.map(|stream| group.watch(stream)));
-///     router.serve_with_incoming(incoming).await.expect("a listener");
-/// }
+/// # use tcpinfo::Group;
+/// # async fn f(group: Group, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+/// let (stream, _) = listener.accept().await?;
+/// stream.set_nodelay(true)?;
+/// let stream = group.watch(stream); // an item of the stream that `serve_with_incoming` takes
+/// # fn takes(_: impl tonic::transport::server::Connected) {}
+/// # takes(stream);
+/// # Ok(())
+/// # }
 /// ```
+///
+/// `TcpIncoming::map` of `tokio_stream` does it for every connection: see `examples/tonic`.
 ///
 /// tonic's `serve(address)` sets `TCP_NODELAY` by default. A server that gets its streams from the
 /// program sets no option, and ignores `tcp_nodelay` and `tcp_keepalive` of its builder. Set them
