@@ -214,7 +214,7 @@ fn a_zero_window_is_time_limited_by_it() {
             (info.snd_wnd == Some(0)).then(Instant::now)
         });
         scene.watch_until("half a second of it", |_, [sender, _]| {
-            assert!(sender.levels["unsent"] > 0.0, "{sender:#?}");
+            assert!(sender.levels["data.unsent"] > 0.0, "{sender:#?}");
             (shut.elapsed() > ms(500)).then_some(())
         });
         assert_eq!(scene.gauges()[0]["send_window"], 0.0);

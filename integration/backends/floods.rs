@@ -84,7 +84,7 @@ fn flood(monitor: Monitor) -> Option<()> {
     assert_eq!(opened, hosts.opened(), "connections opened");
     let closed = all_rises(&prometheus, "tcp_connection_closed_total");
     assert_eq!(closed, hosts.opened(), "connections closed");
-    let [sent, again] = ["data.sent", "data.retransmitted"]
+    let [sent, again] = ["data_sent", "data_retransmitted"]
         .map(|it| all_rises(&prometheus, &format!("tcp_{it}_bytes_total")));
     assert_eq!(sent - again, hosts.sent(), "bytes sent once");
 
