@@ -24,6 +24,7 @@ use tcpinfo::{FIELDS, FieldValue, Monitor, Snapshot, SocketProbe};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
+use crate::lateness::PATIENCE;
 use server::Server;
 
 fn client<C: Connect + Clone>(connector: C) -> Client<C, Empty<Bytes>> {
@@ -60,8 +61,8 @@ fn eventually(what: &str, is: impl Fn() -> bool) -> impl Future<Output = ()> {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
         };
-        let end = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-        end.unwrap_or_else(|_| panic!("{at}: ten seconds without: {what}"));
+        let end = tokio::time::timeout(PATIENCE, waiting).await;
+        end.unwrap_or_else(|_| panic!("{at}: {PATIENCE:?} without: {what}"));
     }
 }
 

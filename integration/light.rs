@@ -14,6 +14,8 @@ mod exposition;
 #[allow(dead_code)]
 mod hosts;
 #[allow(dead_code)]
+mod lateness;
+#[allow(dead_code)]
 mod loopback;
 #[cfg(feature = "otel")]
 #[allow(dead_code)]

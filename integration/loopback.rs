@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tcpinfo::TcpInfo;
 
+use crate::lateness::PATIENCE;
+
 /// A connection and the listener that accepted it.
 pub(crate) struct Pair {
     pub(crate) client: TcpStream,
@@ -22,7 +24,7 @@ impl Pair {
     }
 }
 
-/// Asks again and again until there is an answer; fails after ten seconds without one.
+/// Asks again and again until there is an answer; fails when none ever comes.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -30,7 +32,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "ten seconds without: {what}");
+        assert!(start.elapsed() < PATIENCE, "{PATIENCE:?} without: {what}");
         std::thread::park_timeout(Duration::from_micros(100));
     }
 }

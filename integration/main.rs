@@ -9,6 +9,8 @@ mod exposition;
 #[allow(dead_code)]
 mod hosts;
 #[allow(dead_code)]
+mod lateness;
+#[allow(dead_code)]
 mod loopback;
 #[allow(dead_code)]
 mod parsers;

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
+use crate::lateness::PATIENCE;
 use crate::loopback::until;
 use crate::otlp::receiver::Receiver;
 use crate::running::{example, program};
@@ -57,7 +57,7 @@ impl Running {
     fn answer(&self) {
         if self.name == "read" {
             let (mut stream, _) = self.server.accept().expect("the example connects");
-            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time above zero");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
             stream.read_exact(&mut [0; 2]).expect("it sends two bytes");
             stream.write_all(b"hello").expect("room for five bytes");
         }

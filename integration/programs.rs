@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
+use crate::lateness::PATIENCE;
 use crate::loopback::until;
 use crate::running::{Running, program, run};
 
@@ -69,7 +69,7 @@ fn serving(limit: usize) -> (Running, SocketAddr) {
 /// The body of an answer, and the address of who asked.
 fn get(address: SocketAddr, path: &str) -> (SocketAddr, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time above zero");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
     let own = stream.local_addr().expect("it is connected");
     let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("room for a request");

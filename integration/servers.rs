@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -16,6 +15,7 @@ use tcpinfo::{FieldValue, Monitor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use crate::lateness::PATIENCE;
 use crate::loopback::until;
 use crate::replies::field;
 
@@ -50,9 +50,9 @@ impl Totals {
     }
 }
 
-/// What a future gives within ten seconds.
+/// What a future gives, which it does.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes to an end")
 }
 
 pub(crate) async fn bound() -> TcpListener {

@@ -65,25 +65,30 @@ impl Namespace {
     }
 }
 
-/// Gives two namespaces to a closure of a test. Who may not make any becomes root in a user
-/// namespace first, where all of the test runs again; who may not do that either skips it.
-pub(crate) fn with_two<F: FnOnce([Namespace; 2])>(work: F) {
-    with_two_of(test_of::<F>(), work);
-}
-
 /// The name of the test that a closure is in.
 pub(crate) fn test_of<F>() -> &'static str {
     let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
     name.split_once("::").map_or(name, |(_, path)| path)
 }
 
-pub(crate) fn with_two_of(test: &str, work: impl FnOnce([Namespace; 2])) {
+/// Gives two namespaces to a closure of a test. Who may not make any becomes root in a user
+/// namespace first, where all of the test runs again; who may not do that either skips it.
+pub(crate) fn with_two_of(
+    test: &str,
+    work: impl FnOnce([Namespace; 2]) -> Result<(), String>,
+) -> Result<(), String> {
     let tun = File::options().read(true).write(true).open("/dev/net/tun");
     let tun = tun.map_err(|error| io::Error::other(format!("/dev/net/tun: {error}")));
     match tun.and_then(|_| Ok([Namespace::new()?, Namespace::new()?])) {
         Ok(both) => work(both),
-        Err(error) if std::env::var_os(WITHIN).is_some() => println!("SKIPPED: {test}: {error}"),
-        Err(_) => again(test),
+        Err(error) if std::env::var_os(WITHIN).is_some() => {
+            println!("SKIPPED: {test}: {error}");
+            Ok(())
+        }
+        Err(_) => {
+            again(test);
+            Ok(())
+        }
     }
 }
 
@@ -102,9 +107,12 @@ fn again(test: &str) {
         println!("SKIPPED: {test}: {}", error.trim());
         return;
     }
-    // It stands behind the test's name, on the same line.
-    for line in text.split("SKIPPED: ").skip(1).filter_map(|rest| rest.lines().next()) {
-        println!("SKIPPED: {line}");
+    // The first stands behind the test's name, on the same line.
+    for line in text.lines() {
+        let begins = ["REPEATED: ", "SKIPPED: "].iter().filter_map(|word| line.find(word)).min();
+        if let Some(at) = begins {
+            println!("{}", &line[at..]);
+        }
     }
     assert!(output.status.success(), "{text}\n{error}");
     assert!(text.contains("1 passed"), "{test}: {text}");

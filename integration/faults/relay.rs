@@ -15,6 +15,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use super::namespace::Namespace;
 use super::packet::{Packet, Segment};
 use super::tally::{Tally, Window};
+use crate::lateness::Worst;
 use crate::random::Rng;
 
 /// One direction of the path.
@@ -69,7 +70,7 @@ struct State {
 }
 
 impl Relay {
-    pub(crate) fn new(namespaces: &Both<Namespace>, links: Both<Link>) -> Self {
+    pub(crate) fn new(namespaces: &Both<Namespace>, links: Both<Link>, worst: Worst) -> Self {
         let devices = [0, 1].map(|end: usize| {
             namespaces[end].inside(|| {
                 let device = DeviceBuilder::new().name(DEVICE).build_sync();
@@ -85,6 +86,7 @@ impl Relay {
             ways: links.map(Way::new),
             waiting: BTreeMap::new(),
             count: 0,
+            worst,
         };
         let thread = thread::spawn(move || path.run());
         Self { shared, thread: Some(thread) }
@@ -129,6 +131,8 @@ struct Path {
     /// By when they are due, then by when they came.
     waiting: BTreeMap<(Instant, u64), (usize, Packet)>,
     count: u64,
+    /// By how much this thread was late.
+    worst: Worst,
 }
 
 struct Way {
@@ -192,6 +196,7 @@ impl Path {
                     }
                 }
             }
+            let woken = Instant::now();
             let shared = Arc::clone(&self.shared);
             let mut state = shared.state.lock().expect("nobody panics with it");
             for way in 0..2 {
@@ -205,6 +210,9 @@ impl Path {
             }
             let held: usize = self.ways.iter().map(|way| way.held.len()).sum();
             state.under_way = self.waiting.len() + held;
+            drop(state);
+            // A moment's work, unless something else had the CPU.
+            self.worst.note(woken.elapsed());
         }
     }
 
@@ -213,8 +221,11 @@ impl Path {
         let [one, other] = &self.devices;
         let mut both =
             [one, other].map(|device| PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN));
-        let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-        poll(&mut both, Some(&time)).expect("both are open") > 0
+        let timespec = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        let begun = Instant::now();
+        let came = poll(&mut both, Some(&timespec)).expect("both are open") > 0;
+        self.worst.note(begun.elapsed().saturating_sub(time));
+        came
     }
 
     /// Decides what becomes of a packet, and what of those that waited for it.
@@ -283,17 +294,21 @@ impl Path {
     /// Gives to the other end what is due.
     fn hand_over(&mut self, tallies: &mut Both<Tally>) {
         while let Some(first) = self.waiting.first_entry() {
-            if first.key().0 > Instant::now() {
-                return;
-            }
+            let now = Instant::now();
+            let Some(late) = now.checked_duration_since(first.key().0) else { return };
+            self.worst.note(late);
             let (way, packet) = first.remove();
             let segment: Option<Segment> = packet.segment();
-            if let Some(segment) = segment {
-                tallies[way].handed(&segment);
-                self.ways[way].window.seen(&segment, &mut tallies[way].zero_window);
+            let window = &mut self.ways[way].window;
+            if let Some(segment) = &segment {
+                tallies[way].handed(segment);
+                window.opens(segment, &mut tallies[way].zero_window);
             }
             let sent = self.devices[1 - way].send(packet.bytes());
             sent.expect("the interface is up");
+            if let Some(segment) = &segment {
+                window.shuts(segment);
+            }
         }
     }
 }

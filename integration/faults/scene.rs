@@ -14,6 +14,7 @@ use tcpinfo::{Monitor, Watched};
 use super::namespace::Namespace;
 use super::relay::{Both, DEVICE, Link, Relay};
 use super::tally::Tally;
+use crate::lateness::Worst;
 use crate::loopback::until;
 use crate::reader::{Collected, Reader};
 use crate::ss::{Line, ends, ss};
@@ -70,8 +71,8 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(namespaces: Both<Namespace>, plan: Plan) -> Self {
-        let relay = Relay::new(&namespaces, plan.links);
+    pub(crate) fn new(namespaces: Both<Namespace>, plan: Plan, worst: Worst) -> Self {
+        let relay = Relay::new(&namespaces, plan.links, worst);
         for (namespace, address) in namespaces.iter().zip(ADDRESSES) {
             let ip = |line: &str| {
                 namespace.output("ip", &line.split_whitespace().collect::<Vec<_>>());

@@ -121,11 +121,17 @@ impl Tally {
 pub(crate) struct Window(Option<Instant>);
 
 impl Window {
-    pub(crate) fn seen(&mut self, segment: &Segment, shut: &mut Duration) {
+    /// Before a segment is handed over: no later than its receiver sees it.
+    pub(crate) fn opens(&mut self, segment: &Segment, shut: &mut Duration) {
+        if segment.window > 0 || segment.is_reset {
+            *shut += self.0.take().map(|since| since.elapsed()).unwrap_or_default();
+        }
+    }
+
+    /// After a segment was handed over: no earlier than its receiver sees it.
+    pub(crate) fn shuts(&mut self, segment: &Segment) {
         if segment.window == 0 && !segment.is_reset {
             self.0.get_or_insert_with(Instant::now);
-        } else if let Some(since) = self.0.take() {
-            *shut += since.elapsed();
         }
     }
 }

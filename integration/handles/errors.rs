@@ -5,7 +5,6 @@ use std::net::{TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::Temporality;
@@ -13,15 +12,13 @@ use tcpinfo::{Group, Monitor, Watched};
 
 use super::connected;
 use crate::exports::Exports;
+use crate::lateness::PATIENCE;
 use crate::reader::Reader;
 
 thread_local! {
     static COLLECTS: Cell<bool> = const { Cell::new(false) };
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
-
-/// How long anything here may take, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn udp() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").expect("loopback has ports")
