@@ -32,6 +32,15 @@ pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed).try_into().expect("nothing is freed that was not allocated")
 }
 
+/// Has the allocator give back to the kernel what the process gave back to the allocator.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 // SAFETY: every method passes on what it was given to the system's allocator, under the contract
 // it was called with; the counter beside it neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {

@@ -13,10 +13,10 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tcpinfo::{Group, Monitor};
 
-use crate::allocator::live;
+use crate::allocator::{give_back, live};
 use crate::exposition::{Page, parsed};
 use crate::loopback::until;
-use crate::otlp::{http, points, receiver::Receiver};
+use crate::otlp::{NEVER, http, points, receiver::Receiver};
 use crate::peers::{Peers, exchange};
 
 const WORKERS: usize = 4;
@@ -24,49 +24,67 @@ const WORKERS: usize = 4;
 /// those in TIME_WAIT leave each listener's address free ports.
 const BURST: u64 = 25;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How much more may be allocated in the last third than in the first, after a tenth of the time to
-/// warm up. One leaked byte a connection would be a megabyte in half an hour.
-const MAY_GROW: u64 = 512 * 1_024;
-/// How much of what was given back the allocator may keep in addition.
-const MAY_KEEP: u64 = 1_536 * 1_024;
+/// After so many connections everything has its size: all groups came, as many sockets ended as a
+/// monitor remembers, and as nobody collects before, there is room for all samples of a collection
+/// that is late.
+const WARM: u64 = 4_200;
+/// So many looks after that at least, however long they take.
+const LEAST: usize = 13;
+/// How much more may be allocated in the last third of the looks than in the first. One leaked byte
+/// a connection would be a megabyte in half an hour.
+const MAY_GROW: u64 = 1_024 * 1_024;
+/// How much more the allocator may be unable to give back.
+const MAY_KEEP: u64 = 4_096 * 1_024;
 
 /// What the process holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     /// Bytes allocated and not freed.
     allocated: u64,
-    /// Bytes of resident memory that are not a file's: these too, and what the allocator keeps.
+    /// Bytes of resident memory that are not a file's: these too, and what the allocator cannot
+    /// give back, as it lies between them.
     resident: u64,
     descriptors: u64,
+    threads: u64,
 }
 
 impl Held {
     fn now() -> Self {
+        give_back();
         let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib: u64 = anonymous
-            .and_then(|rest| rest.trim().strip_suffix(" kB"))
-            .and_then(|kib| kib.parse().ok())
-            .unwrap_or_else(|| panic!("no RssAnon in {status}"));
+        let number = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            number.unwrap_or_else(|| panic!("no {name} in {status}"))
+        };
         let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs").count() as u64;
-        Self { allocated: live() as u64, resident: kib * 1_024, descriptors }
+        let (resident, threads) = (number("RssAnon:") * 1_024, number("Threads:"));
+        Self { allocated: live() as u64, resident, descriptors, threads }
     }
 
-    /// The medians of the first and of the last third.
+    /// The least that was held in the first and in the last third, without the first look: what a
+    /// connection takes for a moment, or a thread that has not quite ended, is in no third's least.
     fn thirds(samples: &[Self]) -> [Self; 2] {
+        let samples = &samples[1..];
         let third = samples.len() / 3;
         [&samples[..third], &samples[samples.len() - third..]].map(|third| {
-            let median = |of: fn(&Self) -> u64| {
-                let mut all: Vec<_> = third.iter().map(of).collect();
-                all.sort_unstable();
-                all[all.len() / 2]
-            };
+            let least = |of: fn(&Self) -> u64| third.iter().map(of).min().expect("some looks");
             Self {
-                allocated: median(|it| it.allocated),
-                resident: median(|it| it.resident),
-                descriptors: median(|it| it.descriptors),
+                allocated: least(|it| it.allocated),
+                resident: least(|it| it.resident),
+                descriptors: least(|it| it.descriptors),
+                threads: least(|it| it.threads),
             }
         })
+    }
+}
+
+/// Tells all threads to stop when it goes, also where something panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -76,7 +94,7 @@ fn work(
     monitor: &Monitor,
     group: &Group,
     [own, passing]: [&Peers; 2],
-    end: Instant,
+    done: &AtomicBool,
 ) {
     // An address each: one pair of addresses has few ports.
     let address = Ipv4Addr::new(127, 0, 1, 1 + number as u8);
@@ -85,7 +103,7 @@ fn work(
         group.watch(TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens"));
     let (mut server, _) = listener.accept().expect("the client connected");
     let mut round = 0;
-    while Instant::now() < end {
+    while !done.load(Ordering::Acquire) {
         for step in 0..BURST {
             let size = ((round * BURST + step) * 37 % 4_096) as usize;
             match step {
@@ -131,6 +149,11 @@ fn page(registry: &prometheus::Registry) -> Page {
     parsed(&text.expect("the families of one registry can be written"))
 }
 
+/// How many connections ended so far.
+fn ended(peers: &[&Peers]) -> u64 {
+    peers.iter().map(|peers| peers.connections.load(Ordering::Relaxed)).sum()
+}
+
 /// The totals of connections that ended: opened, closed, sent once, received, acknowledged.
 fn expected(peers: &[&Peers]) -> [f64; 5] {
     let sum = |of: fn(&Peers) -> &AtomicU64| -> u64 {
@@ -163,7 +186,7 @@ fn soak(time: Duration) {
     let pulled = SdkMeterProvider::builder().with_reader(bridge).build();
     monitor.instrument(&pulled);
     let push = PeriodicReader::builder(http(&receiver.endpoint, Temporality::Delta));
-    let push = push.with_interval(Duration::from_secs(1)).build();
+    let push = push.with_interval(NEVER).build();
     let pushed = SdkMeterProvider::builder().with_reader(push).build();
     monitor.instrument(&pushed);
 
@@ -172,17 +195,37 @@ fn soak(time: Duration) {
         .collect();
     let own: Vec<Peers> = groups.iter().map(|_| Peers::default()).collect();
     let passing = Peers::default();
+    let all: Vec<_> = own.iter().chain([&passing]).collect();
     let (start, done) = (Instant::now(), AtomicBool::new(false));
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
     let mut pushes = 0;
+    let mut take = || {
+        for push in receiver.so_far() {
+            pushes += 1;
+            for (series, delta) in points::collected(&push.request).counters {
+                let name = series.split('{').next().unwrap_or_default();
+                *sums.entry(name.to_owned()).or_default() += delta;
+            }
+        }
+    };
     let mut samples = Vec::new();
-    let (sweeps, scrapes) = thread::scope(|scope| {
+    let sweeps = thread::scope(|scope| {
+        let stop = Stop(&done);
         let sweeps =
             scope.spawn(|| repeat(Duration::from_millis(20), &done, || drop(monitor.snapshot())));
-        let held = &mut samples;
-        let scrapes = scope.spawn(|| {
-            let mut opened = [0.0; WORKERS];
-            repeat(Duration::from_millis(250), &done, || {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|number| {
+                let (monitor, group, done) = (&monitor, &groups[number], &done);
+                let peers = [&own[number], &passing];
+                scope.spawn(move || work(number, monitor, group, peers, done))
+            })
+            .collect();
+        until("the first connections", || (ended(&all) >= WARM).then_some(()));
+        let mut opened = [0.0; WORKERS];
+        while start.elapsed() < time || samples.len() < LEAST {
+            // Both collect at once, and what that takes is given back before the look.
+            thread::scope(|scope| {
+                scope.spawn(|| pushed.force_flush().expect("the receiver accepts each push"));
                 let page = page(&registry);
                 for (number, before) in opened.iter_mut().enumerate() {
                     let labels = [("worker", &*number.to_string())];
@@ -190,37 +233,17 @@ fn soak(time: Duration) {
                     assert!(now >= *before, "it fell from {before} to {now}");
                     *before = now;
                 }
-                drop(page);
-                // Between two pages: one takes ten times what the rest does.
-                held.push((start.elapsed(), Held::now()));
-            })
-        });
-        let workers: Vec<_> = (0..WORKERS)
-            .map(|number| {
-                let (monitor, group) = (&monitor, &groups[number]);
-                let peers = [&own[number], &passing];
-                scope.spawn(move || work(number, monitor, group, peers, start + time))
-            })
-            .collect();
-        let mut take = || {
-            for push in receiver.so_far() {
-                pushes += 1;
-                for (series, delta) in points::collected(&push.request).counters {
-                    let name = series.split('{').next().unwrap_or_default();
-                    *sums.entry(name.to_owned()).or_default() += delta;
-                }
-            }
-        };
-        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            });
             take();
-            thread::park_timeout(Duration::from_millis(100));
+            samples.push(Held::now());
+            thread::park_timeout(PAUSE);
         }
+        drop(stop);
         workers.into_iter().for_each(|worker| worker.join().expect("no exchange failed"));
-        done.store(true, Ordering::Release);
-        pushed.shutdown().expect("the receiver accepts the last push");
-        take();
-        (sweeps.join().expect("no sweep panicked"), scrapes.join().expect("no total fell"))
+        sweeps.join().expect("no sweep panicked")
     });
+    pushed.shutdown().expect("the receiver accepts the last push");
+    take();
 
     let last = page(&registry);
     for (number, peers) in own.iter().enumerate() {
@@ -231,31 +254,33 @@ fn soak(time: Duration) {
         });
         assert_eq!(totals, expected(&[peers]), "worker {number}, scraped");
     }
-    let all: Vec<_> = own.iter().chain([&passing]).collect();
     assert_eq!(exported(|name| sums[name]), expected(&all), "all, pushed");
     let left = last.all().filter(|sample| sample.name.starts_with("tcp_socket_")).count();
     assert_eq!(left, 0, "series of sockets that are gone");
     let monitored = monitor.snapshot().monitor.clone();
     assert_eq!((monitored.watched, monitored.read_errors), (0, vec![]));
 
-    let held: Vec<_> = samples.iter().filter(|(at, _)| *at > time / 10).map(|it| it.1).collect();
-    let [first, then] = Held::thirds(&held);
-    let [connections, ..] = expected(&all);
+    let connections = ended(&all);
+    let [first, then] = Held::thirds(&samples);
     println!(
-        "\nsoak: {} s, {connections} connections, {sweeps} sweeps, {scrapes} scrapes, {pushes} \
+        "\nsoak: {} s, {connections} connections, {sweeps} sweeps, {} scrapes, {pushes} \
          pushes; from the first third to the last: allocated {} to {} KiB, resident {} to {} KiB, \
-         descriptors {} to {}",
+         descriptors {} to {}, threads {} to {}",
         start.elapsed().as_secs(),
+        samples.len(),
         first.allocated / 1_024,
         then.allocated / 1_024,
         first.resident / 1_024,
         then.resident / 1_024,
         first.descriptors,
         then.descriptors,
+        first.threads,
+        then.threads,
     );
     assert!(then.allocated <= first.allocated + MAY_GROW, "{first:?} {then:?}");
     assert!(then.resident <= first.resident + MAY_KEEP, "{first:?} {then:?}");
     assert!(then.descriptors <= first.descriptors + 2, "{first:?} {then:?}");
+    assert!(then.threads <= first.threads + 2, "{first:?} {then:?}");
     drop((groups, monitor, pushed, pulled));
     until("every descriptor to be closed", || {
         (Held::now().descriptors == before.descriptors).then_some(())
@@ -268,6 +293,8 @@ fn nothing_grows_while_connections_come_and_go() {
     let program = std::env::current_exe().expect("procfs");
     let mut alone = Command::new(program);
     alone.args(["--exact", "soak::the_soak", "--ignored", "--nocapture", "--test-threads=1"]);
+    // One arena: which of several has room is a matter of which thread ran when.
+    alone.env("MALLOC_ARENA_MAX", "1");
     let output = alone.env("TCPINFO_SOAK_FOR", seconds).output().expect("this very program");
     let text = String::from_utf8_lossy(&output.stdout);
     let said = text.lines().find(|line| line.starts_with("soak: "));
