@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::otlp::receiver::PATIENCE;
+use crate::lateness::PATIENCE;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -210,10 +210,10 @@ fn query(address: SocketAddr, query: &str) -> Vec<Value> {
     }
 }
 
-/// The one value of a query.
+/// The one value of a query, which it has after the next scrape if not after the latest.
 #[track_caller]
 fn scalar(address: SocketAddr, text: &str) -> f64 {
-    maybe(address, text).unwrap_or_else(|| panic!("nothing: {text}"))
+    eventually(text, || maybe(address, text))
 }
 
 /// The value of a query that has no result or one.

@@ -12,11 +12,10 @@ use tcpinfo::{Monitor, MonitorBuilder};
 use super::prometheus::{Endpoint, JOB, Prometheus};
 use super::{eventually, number_of, query, scalar};
 use crate::hosts::Hosts;
+use crate::lateness::{Lateness, in_time};
 
 const OFTEN: Duration = Duration::from_millis(500);
 const HOSTS: usize = 1_000;
-/// How often the scene is played where the machine is late.
-const ATTEMPTS: usize = 4;
 /// What is scraped at zero first, and visited all the time.
 const LEGIT: &str = "api.legit";
 
@@ -40,13 +39,6 @@ fn all_rises(prometheus: &Prometheus, metric: &str) -> f64 {
     series.iter().map(|series| rises(&series["values"])).sum()
 }
 
-/// Whether every page that was asked for came in time: of a page that is too late Prometheus keeps
-/// nothing, and a beginning at zero may have been on it.
-fn was_in_time(prometheus: &Prometheus) -> bool {
-    let missed = format!("sum(count_over_time(up{{job='{JOB}'}}[1h]) - sum_over_time(up[1h]))");
-    scalar(prometheus.address, &missed) == 0.0
-}
-
 /// Ends when as many scrapes came after now.
 fn scrapes(prometheus: &Prometheus, more: f64) {
     let count = || scalar(prometheus.address, &format!("count_over_time(up{{job='{JOB}'}}[1h])"));
@@ -54,13 +46,15 @@ fn scrapes(prometheus: &Prometheus, more: f64) {
     eventually("some scrapes", || (count() >= before + more).then_some(()));
 }
 
-/// A thousand hosts in five seconds, and one that is visited all along: `None` where the machine
-/// was late.
-fn flood(monitor: Monitor) -> Option<()> {
+/// A thousand hosts in five seconds, each attempt taking twice as long as the one before, and one
+/// host that is visited all along.
+fn flood(monitor: Monitor, lateness: &Lateness) -> Result<(), String> {
+    let tempo = 1 << lateness.attempt;
+    let often = OFTEN * tempo;
     let endpoint = Endpoint::of(monitor);
     let mut hosts = Hosts::of(&endpoint.monitor, Ipv4Addr::new(127, 0, 3, 4));
     let legit = endpoint.monitor.group([opentelemetry::KeyValue::new("host", LEGIT)]);
-    let prometheus = Prometheus::scraping(endpoint.address, OFTEN);
+    let prometheus = Prometheus::scraping(endpoint.address, often);
     scrapes(&prometheus, 5.0);
     let began = Instant::now();
     for number in 0..HOSTS {
@@ -70,16 +64,15 @@ fn flood(monitor: Monitor) -> Option<()> {
         // Every third is one of a few that come back.
         let host = if number % 3 == 0 { number % 8 } else { number };
         hosts.visit(&format!("host-{host}"), number % 70);
-        let due = Duration::from_millis(5) * number as u32;
+        let due = Duration::from_millis(5) * tempo * number as u32;
         while began.elapsed() < due {
             thread::park_timeout(due.saturating_sub(began.elapsed()));
         }
     }
     // What took a place last is at zero first.
     scrapes(&prometheus, 5.0);
-    if !was_in_time(&prometheus) {
-        return None;
-    }
+    // A beginning at zero may have been on a page that was too late.
+    prometheus.was_in_time(lateness, often)?;
     let opened = all_rises(&prometheus, "tcp_connection_opened_total");
     assert_eq!(opened, hosts.opened(), "connections opened");
     let closed = all_rises(&prometheus, "tcp_connection_closed_total");
@@ -115,7 +108,7 @@ fn flood(monitor: Monitor) -> Option<()> {
     let sum: f64 = by_host.values().sum();
     println!("{} series, whose increases are {sum} of {opened}", by_host.len());
     drop(legit);
-    Some(())
+    Ok(())
 }
 
 /// What is compared, and no more: a page of a thousand hosts' histograms takes its time.
@@ -123,25 +116,17 @@ fn builder() -> MonitorBuilder {
     Monitor::builder().with_fields(|field| ["bytes_sent", "bytes_retrans"].contains(&field.name))
 }
 
-#[track_caller]
-fn in_time(monitor: impl Fn() -> Monitor) {
-    for attempt in 1..=ATTEMPTS {
-        if flood(monitor()).is_some() {
-            return;
-        }
-        println!("attempt {attempt}: a scrape was too late");
-    }
-    panic!("the machine was late {ATTEMPTS} times");
-}
-
 #[test]
 #[ignore = "needs prometheus: integration/test.sh"]
 fn a_flood_of_hosts_adds_up_in_prometheus() {
-    in_time(|| builder().build());
+    in_time(OFTEN / 2, |lateness| flood(builder().build(), lateness));
 }
 
 #[test]
 #[ignore = "needs prometheus: integration/test.sh"]
 fn a_flood_of_hosts_that_make_room_for_each_other_adds_up_in_prometheus() {
-    in_time(|| builder().with_max_groups(20).with_group_retention(Duration::ZERO).build());
+    in_time(OFTEN / 2, |lateness| {
+        let builder = builder().with_max_groups(20).with_group_retention(Duration::ZERO);
+        flood(builder.build(), lateness)
+    });
 }

@@ -7,7 +7,8 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 use tcpinfo::Monitor;
 
-use super::{Scratch, Server, eventually, free_address, maybe};
+use super::{Scratch, Server, eventually, free_address, maybe, page};
+use crate::lateness::Lateness;
 
 /// The job of what `Prometheus::scraping` scrapes.
 pub(super) const JOB: &str = "test";
@@ -56,15 +57,26 @@ impl Prometheus {
         prometheus
     }
 
-    /// What it complains about.
-    pub(super) fn complaints(&self) -> Vec<String> {
+    /// An error where it waited in vain for a page, of which it keeps nothing; that takes a crowded
+    /// machine. Panics where it complains about anything else.
+    #[track_caller]
+    pub(super) fn was_in_time(
+        &self,
+        lateness: &Lateness,
+        deadline: Duration,
+    ) -> Result<(), String> {
         let log = self.server.log();
         let trouble = |line: &&str| {
             let quiet = line.contains("level=info") || line.contains("level=debug");
             !quiet || line.contains("err=") || line.contains("failed")
         };
         let lines = log.lines().filter(trouble);
-        lines.map(String::from).collect()
+        let (late, others): (Vec<_>, Vec<_>) =
+            lines.partition(|line| line.contains("context deadline exceeded"));
+        assert_eq!(others, [""; 0]);
+        let Some(first) = late.first() else { return Ok(()) };
+        lateness.slowed(deadline);
+        Err(format!("{} scrapes took longer than {deadline:?}: {first}", late.len()))
     }
 }
 
