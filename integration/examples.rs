@@ -7,7 +7,8 @@ use std::thread;
 
 use tcpinfo::{FIELDS, Kernel};
 
-use crate::running::{PATIENCE, example, run};
+use crate::lateness::PATIENCE;
+use crate::running::{example, run};
 
 #[test]
 fn the_read_example_names_every_field_once() {

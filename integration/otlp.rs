@@ -19,11 +19,12 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
-use tcpinfo::{Group, Monitor};
+use tcpinfo::{Group, Monitor, State};
 use tokio::runtime::Runtime;
 
-use crate::loopback::Pair;
-use receiver::{PATIENCE, Receiver};
+use crate::lateness::PATIENCE;
+use crate::loopback::{Pair, until};
+use receiver::Receiver;
 
 /// Longer than any test: what is pushed is pushed because the test says so.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
@@ -189,7 +190,13 @@ pub(crate) fn every_point_arrives(receiver: &Receiver, exporter: MetricExporter)
     client.write_all(&[3; 500]).expect("the server reads");
     server.read_exact(&mut [0; 500]).expect("the client wrote");
     flush(&provider);
-    drop((client, server));
+    // A FIN that comes after the last reading is in no push.
+    drop(client);
+    until("the FIN", || {
+        let info = server.info().expect("it is open");
+        (info.state == State::CloseWait).then_some(())
+    });
+    drop(server);
     within("a shutdown", move || provider.shutdown()).expect("the receiver answers");
 
     let mut arrived: Vec<_> = (0..3).map(|_| receiver.next()).collect();

@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
 
+use crate::lateness::PATIENCE;
 use crate::loopback::until;
-
-/// How long a program may take for what it does at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program of `examples/`, which `cargo test` builds beside the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
@@ -51,7 +48,7 @@ impl Running {
     }
 
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("it prints another line within ten seconds")
+        self.lines.recv_timeout(PATIENCE).expect("it prints another line")
     }
 
     pub(crate) fn end(&mut self) -> ExitStatus {

@@ -49,7 +49,7 @@ fn totals_survive_every_outage_of_the_collector() {
         sink.answer(Answer::Accept);
 
         let _collector = collector.restart(|| drop(service.goes_on_while_refused()));
-        service.heals(&sink, 3);
+        service.heals(&sink);
     }
 }
 

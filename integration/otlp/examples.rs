@@ -1,15 +1,16 @@
 //! The examples `otlp` and `both` as programs, against receivers of our own.
 
 use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver as Channel};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::points;
-use super::receiver::{Answer, PATIENCE, Push, Receiver};
+use super::receiver::{Answer, Push, Receiver};
+use crate::lateness::{Lateness, PATIENCE, in_time};
 use crate::loopback::until;
 use crate::reader::Collected;
 use crate::running::program;
@@ -82,21 +83,40 @@ fn lines(from: impl Read + Send + 'static) -> Channel<String> {
     lines
 }
 
+/// A program that runs for a second has time for all of this where nothing is later.
+const ALLOWED: Duration = Duration::from_millis(50);
+
+/// How long a program runs, in seconds: twice as long in each further attempt.
+fn seconds(least: u64, lateness: &Lateness) -> String {
+    (least << lateness.attempt).to_string()
+}
+
+/// Too little happened.
+fn too_slow(what: &str, lateness: &Lateness) -> Result<(), String> {
+    lateness.slowed(2 * ALLOWED);
+    Err(what.to_owned())
+}
+
 /// Runs for a second and compares the totals it prints with what was pushed, which it takes `sum`
 /// to add up.
 fn totals_arrive(
+    lateness: &Lateness,
     receiver: &Receiver,
     arguments: &[&str],
     variables: &[(&str, &str)],
     sum: impl Fn(&[Collected], &str) -> f64,
-) -> Vec<Push> {
-    let arguments = [&["--seconds", "1"], arguments].concat();
+) -> Result<Vec<Push>, String> {
+    let seconds = seconds(1, lateness);
+    let arguments = [&["--seconds", &seconds], arguments].concat();
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint.as_str());
     let running = Running::start("otlp", &arguments, &[&[endpoint], variables].concat());
     let (status, out, err) = running.end();
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out:?}");
     let pushes = receiver.so_far();
-    assert!(pushes.len() > 1, "one every 200 ms, and one at the end");
+    // One every 200 ms, and one at the end.
+    if pushes.len() < 2 {
+        too_slow("there was one push", lateness)?;
+    }
     let collected: Vec<_> = pushes.iter().map(|push| points::collected(&push.request)).collect();
     assert_eq!(out.len(), 3, "{out:?}");
     for line in &out {
@@ -122,7 +142,7 @@ fn totals_arrive(
     assert!(sum(&collected, "tcp.data.sent{service=api}") > 0.0);
     assert!(collected.iter().any(|push| push.histograms["tcp.rtt{service=api}"] > 0));
     assert!(last.names().contains("tcp.socket.rtt"), "{:?}", last.names());
-    pushes
+    Ok(pushes)
 }
 
 fn latest(pushes: &[Collected], series: &str) -> f64 {
@@ -142,54 +162,79 @@ fn otlp_pushes_over_http_what_the_environment_says() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue%20one"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
     ];
-    for push in totals_arrive(&receiver, &[], &variables, latest) {
-        assert_eq!(push.headers["x-tenant"], "blue one");
-        let resource = points::resource(&push.request);
-        for attribute in ["service.name=shop", "deployment.environment.name=test"] {
-            assert!(resource.iter().any(|other| other == attribute), "{resource:?}");
+    in_time(ALLOWED, |lateness| {
+        for push in totals_arrive(lateness, &receiver, &[], &variables, latest)? {
+            assert_eq!(push.headers["x-tenant"], "blue one");
+            let resource = points::resource(&push.request);
+            for attribute in ["service.name=shop", "deployment.environment.name=test"] {
+                assert!(resource.iter().any(|other| other == attribute), "{resource:?}");
+            }
         }
-    }
+        Ok(())
+    });
 }
 
 #[test]
 fn otlp_pushes_over_grpc_when_told() {
     let receiver = Receiver::grpc();
     let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")];
-    for push in totals_arrive(&receiver, &["--grpc"], &variables, latest) {
-        assert_eq!(push.headers["x-tenant"], "blue");
-    }
+    in_time(ALLOWED, |lateness| {
+        for push in totals_arrive(lateness, &receiver, &["--grpc"], &variables, latest)? {
+            assert_eq!(push.headers["x-tenant"], "blue");
+        }
+        Ok(())
+    });
     // Or by the environment alone.
-    totals_arrive(&receiver, &[], &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], latest);
+    let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    in_time(ALLOWED, |lateness| {
+        totals_arrive(lateness, &receiver, &[], &variables, latest).map(drop)
+    });
 }
 
 #[test]
 fn otlp_pushes_deltas_that_add_up() {
     let receiver = Receiver::http();
     let delta = ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta");
-    let pushes = totals_arrive(&receiver, &[], &[delta], added);
-    for line in pushes.iter().flat_map(|push| points::arrived(&push.request)) {
-        let counts = line.contains("monotonic=true") || line.contains(" histogram ");
-        assert!(!counts || !line.contains(" cumulative {"), "{line}");
-        assert!(!line.contains("monotonic=false") || line.contains(" cumulative {"), "{line}");
-    }
+    in_time(ALLOWED, |lateness| {
+        let pushes = totals_arrive(lateness, &receiver, &[], &[delta], added)?;
+        for line in pushes.iter().flat_map(|push| points::arrived(&push.request)) {
+            let counts = line.contains("monotonic=true") || line.contains(" histogram ");
+            assert!(!counts || !line.contains(" cumulative {"), "{line}");
+            assert!(!line.contains("monotonic=false") || line.contains(" cumulative {"), "{line}");
+        }
+        Ok(())
+    });
 }
 
 /// One line when pushes begin to fail, one at the end, and its exit status.
 fn fails(endpoint: &str, arguments: &[&str], reason: &str) {
+    in_time(ALLOWED, |lateness| fails_once(lateness, endpoint, arguments, reason));
+}
+
+fn fails_once(
+    lateness: &Lateness,
+    endpoint: &str,
+    arguments: &[&str],
+    reason: &str,
+) -> Result<(), String> {
     let variables =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_TIMEOUT", "500")];
-    let arguments = [&["--seconds", "1"], arguments].concat();
+    let seconds = seconds(1, lateness);
+    let arguments = [&["--seconds", &seconds], arguments].concat();
     let (status, out, err) = Running::start("otlp", &arguments, &variables).end();
     assert_eq!(status, Some(1), "{err}");
-    // The traffic went on.
     assert_eq!(out.len(), 3, "{out:?}");
-    assert!(out.iter().all(|line| !line.contains("opened 0")), "{out:?}");
     let lines: Vec<_> = err.lines().collect();
     assert_eq!(lines.len(), 2, "{err}");
     let first = format!("otlp: a push to {endpoint} failed: {reason}");
     assert!(lines[0].starts_with(&first), "{err}");
     let last = format!("otlp: the last totals did not arrive: {reason}");
     assert!(lines[1].starts_with(&last), "{err}");
+    // The traffic went on.
+    if out.iter().any(|line| line.contains("opened 0")) {
+        too_slow("a service has not been visited", lateness)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -242,15 +287,19 @@ pub(crate) fn sample(page: &str, name: &str, label: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-fn scrape(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("the page is served");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: page\r\n\r\n").expect("it is read");
+/// An error where the page is not served any more.
+fn scrape(address: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: page\r\n\r\n")?;
     let mut page = String::new();
-    stream.read_to_string(&mut page).expect("it is answered");
+    stream.read_to_string(&mut page)?;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
-    page
+    Ok(page)
 }
+
+/// Longer than from push to push.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Now, in nanoseconds since 1970.
 fn now() -> u64 {
@@ -260,9 +309,17 @@ fn now() -> u64 {
 
 #[test]
 fn both_serves_and_pushes_the_same() {
+    in_time(ALLOWED, |lateness| {
+        both_serves_and_pushes(lateness).or_else(|what| too_slow(&what, lateness))
+    });
+}
+
+/// An error where the program ended before all of it was done.
+fn both_serves_and_pushes(lateness: &Lateness) -> Result<(), String> {
     let receiver = Receiver::http();
+    let seconds = seconds(3, lateness);
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint.as_str())];
-    let arguments = ["--listen", "127.0.0.1:0", "--seconds", "3"];
+    let arguments = ["--listen", "127.0.0.1:0", "--seconds", &seconds];
     let running = Running::start("both", &arguments, &variables);
     let line = running.line();
     let address = line.strip_prefix("metrics at http://").and_then(|rest| rest.split('/').next());
@@ -272,17 +329,21 @@ fn both_serves_and_pushes_the_same() {
     // page may have been under way before it, so it is the one after that.
     // A group has no bytes before its first connection was read.
     let first = until("a page with all groups", || {
-        let page = scrape(&address);
+        let page = match scrape(&address) {
+            Ok(page) => page,
+            Err(error) => return Some(Err(format!("the page: {error}"))),
+        };
         let has = |service| {
             sample(&page, "tcp_data_sent_bytes_total", &format!("service=\"{service}\"")).is_some()
         };
-        SERVICES.iter().all(has).then_some(page)
-    });
+        SERVICES.iter().all(has).then_some(Ok(page))
+    })?;
     let after = now();
     let collected_after = |push: &Push| points::read_at(&push.request, "tcp.data.sent") > after;
-    while !collected_after(&receiver.next()) {}
-    let between = points::collected(&receiver.next().request);
-    let second = scrape(&address);
+    let next = || receiver.next_within(SOON).ok_or("no push any more");
+    while !collected_after(&next()?) {}
+    let between = points::collected(&next()?.request);
+    let second = scrape(&address).map_err(|error| format!("the second page: {error}"))?;
     for service in SERVICES {
         for (series, name) in [
             ("tcp.data.sent", "tcp_data_sent_bytes_total"),
@@ -307,4 +368,5 @@ fn both_serves_and_pushes_the_same() {
     let last = points::collected(&receiver.so_far().pop().expect("it ends with a push").request);
     let closed = sample(&second, "tcp_connection_closed_total", "service=\"api\"");
     assert!(Some(last.counter("tcp.connection.closed{service=api}")) >= closed);
+    Ok(())
 }

@@ -21,8 +21,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, async_trait};
 
-/// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::lateness::PATIENCE;
 
 /// How a receiver answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,7 +108,12 @@ impl Receiver {
     /// The next push.
     #[track_caller]
     pub(crate) fn next(&self) -> Push {
-        self.pushes.recv_timeout(PATIENCE).expect("something is pushed in time")
+        self.next_within(PATIENCE).expect("something is pushed")
+    }
+
+    /// The next push, unless there is none.
+    pub(crate) fn next_within(&self, time: Duration) -> Option<Push> {
+        self.pushes.recv_timeout(time).ok()
     }
 
     /// What was pushed until now and not yet taken.
