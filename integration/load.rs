@@ -144,7 +144,8 @@ fn wrk(address: std::net::SocketAddr, header: &str) -> Wrk {
         end\n";
     std::fs::write(&script, report).expect("the temporary folder takes a file");
     let output = Command::new("wrk")
-        .args(["--connections", "100", "--duration", "2s", "--threads", "1", "--header", header])
+        .args(["--connections", "100", "--duration", "2s", "--threads", "1", "--timeout", "60s"])
+        .args(["--header", header])
         .arg("--script")
         .args([script.as_os_str(), format!("http://{address}/").as_ref()])
         .output()
