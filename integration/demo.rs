@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::exposition::{Page, parsed};
+use crate::lateness::{PATIENCE, in_time, less};
 use crate::loopback::until;
 use crate::parsers::{passes_promtool, passes_python};
-use crate::lateness::{PATIENCE, in_time, less};
 use crate::running::{Running, program, run};
 
 const FREE_PORT: &str = "127.0.0.1:0";

@@ -7,7 +7,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 use tcpinfo::Monitor;
 
-use super::{Scratch, Server, eventually, free_address, maybe, page};
+use super::{Scratch, Server, eventually, free_address, maybe};
 use crate::lateness::Lateness;
 
 /// The job of what `Prometheus::scraping` scrapes.

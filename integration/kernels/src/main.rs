@@ -8,6 +8,9 @@ mod cases;
 mod check;
 // What the tests of this machine's own kernel use too; each uses a part of it.
 #[allow(dead_code)]
+#[path = "../../lateness.rs"]
+#[allow(dead_code)]
+mod lateness;
 #[path = "../../loopback.rs"]
 mod loopback;
 mod raw;
