@@ -11,8 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 need python3-minimal -- /usr/bin/python3 --version
 install_missing
 
-demo='cargo run --example prometheus'
-[ ! -d examples/demo ] || demo='cargo run -p example-demo'
+demo='cargo run -p example-demo'
 
 printed=$(mktemp)
 trap 'rm -f "$printed"' EXIT

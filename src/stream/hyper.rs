@@ -62,42 +62,8 @@ use crate::monitor::{Group, Monitor, Watched};
 ///
 /// reqwest's `connector_layer` shows a layer neither the target nor the socket, so the connections
 /// of its pool cannot be watched. The same is true for any other client that connects by itself and
-/// does not show its sockets. With the feature `diag`, the program can find such connections by the
-/// peer's address and read what the kernel knows. It then has no totals of closed connections, and
-/// no metrics unless it makes some.
-///
-/// ```
-/// # #[cfg(not(feature = "diag"))]
-/// # fn main() {}
-/// # #[cfg(feature = "diag")]
-/// # fn main() -> std::io::Result<()> {
-/// use std::collections::HashSet;
-/// use std::{fs, io, net::SocketAddr, path::PathBuf};
-/// use tcpinfo::diag::{Query, Socket};
-///
-/// /// This process's connections to a server, whichever library made them.
-/// fn connections_to(server: SocketAddr) -> io::Result<Vec<Socket>> {
-///     let files = fs::read_dir("/proc/self/fd")?;
-///     let ours: HashSet<PathBuf> =
-///         files.filter_map(|file| file.ok()?.path().read_link().ok()).collect();
-///     let is_ours = |socket: &Socket| {
-///         let file = socket.inode.map(|inode| PathBuf::from(format!("socket:[{inode}]")));
-///         socket.peer == server && file.is_some_and(|file| ours.contains(&file))
-///     };
-///     let sockets = Query::new().with_peer_port(server.port()).dump()?;
-///     sockets.filter(|socket| socket.as_ref().map_or(true, is_ours)).collect()
-/// }
-///
-/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-/// # let server = listener.local_addr()?;
-/// # let _client = std::net::TcpStream::connect(server)?;
-/// for socket in connections_to(server)? {
-///     println!("{} {:?}", socket.local, socket.info.and_then(|info| info.rtt));
-/// }
-/// # assert_eq!(connections_to(server)?.len(), 1);
-/// # Ok(())
-/// # }
-/// ```
+/// does not show its sockets. The [limits](crate::docs::limits#sockets-that-nobody-hands-over) have
+/// a way to read them all the same.
 pub struct WatchLayer<F = InTokioIo> {
     choose: Choose,
     find: Arc<F>,
