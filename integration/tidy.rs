@@ -1,5 +1,6 @@
 //! The house rules, checked by reading the repository as text.
 
+mod documents;
 mod generated;
 mod imports;
 mod names;
