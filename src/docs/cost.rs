@@ -12,9 +12,9 @@
 //!
 //! # Measured
 //!
-//! Medians of `cargo bench` on two cores and Linux 6.18, 2026-11-22 and, of sweeps and watches,
-//! 2026-11-24. The second column is a ratio: the time here, divided by the time of the bare system
-//! calls.
+//! Medians of `cargo bench -p tcpinfo-benches` on two cores and Linux 6.18, 2026-11-22 and, of
+//! sweeps and watches, 2026-11-24. The second column is a ratio: the time here, divided by the time
+//! of the bare system calls.
 //!
 //! | what | beside the bare system calls |
 //! | --- | --- |
@@ -81,8 +81,8 @@
 //! # Watch what it costs
 //!
 //! `tcp.monitor.sweep.duration` is a histogram of the time for all reads, and `tcp.monitor.watched`
-//! says how many sockets there are. On your own machine, `cargo bench` in the repository measures
-//! every row of the first table again.
+//! says how many sockets there are. On your own machine, `cargo bench -p tcpinfo-benches` in the
+//! repository measures every row of the first table again.
 //!
 //! [`with_max_groups`]: crate::MonitorBuilder::with_max_groups
 //! [`with_max_sockets`]: crate::MonitorBuilder::with_max_sockets
