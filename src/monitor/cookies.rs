@@ -76,7 +76,8 @@ impl CookieIndex {
         (slot, true)
     }
 
-    /// The connection has left its slot.
+    /// The connection has left its slot. Its cookie takes the next place of the ring, and the
+    /// cookie that had this place is forgotten.
     pub(crate) fn end(&self, cookie: u64) {
         let mut ended = lock(&self.ended);
         let EndedRing { cookies, next } = &mut *ended;
@@ -87,7 +88,8 @@ impl CookieIndex {
             Some(last) => {
                 let last = std::mem::replace(last, cookie);
                 let mut shard = lock(self.shard(last));
-                // Unless it was watched again, or ended again, since.
+                // If it is not at this place any more, it was watched again since, or even ended
+                // again and has another place.
                 if last != cookie && shard.get(&last) == Some(&place) {
                     shard.remove(&last);
                 }
@@ -97,7 +99,8 @@ impl CookieIndex {
     }
 }
 
-/// Cookies are counted up by the kernel: nobody chooses them, and a multiplication spreads them.
+/// A hash for cookies. The kernel counts them up and nobody can choose one, so a multiplication
+/// spreads them well enough.
 #[derive(Default)]
 struct CookieHasher(u64);
 

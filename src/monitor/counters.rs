@@ -1,7 +1,8 @@
 //! Kernel counters made to last: widened across wraps, rebased across resets, never going down.
 //!
-//! A reading gives a counter modulo its range, and after `tcp_disconnect()` another connection can
-//! begin on the socket. So what a counter adds depends on what it says now:
+//! The kernel says a counter modulo its range (16, 32 or 64 bits). After `tcp_disconnect()` another
+//! connection can begin on the same socket, and most counters begin at zero with it. A reading that
+//! is lower than the one before can mean either. What it adds to the total:
 //!
 //! | counter | says | so | and adds |
 //! | --- | --- | --- | --- |
@@ -11,11 +12,20 @@
 //! | segments, ECN bytes | less, a larger step on | the bytes decide | the step, or what it says |
 //! | other 16 or 32 bits | less, a larger step on | it alone starts again | what it says |
 //!
-//! A counter in doubt never restarts another. PerCounter are exact if each counter is read once per
-//! half range, and each new connection before it has more bytes of every kind than the one before
+//! A step is how far forward a counter is from the last reading, modulo its range. A counter in
+//! doubt never restarts another. Totals are exact if each counter is read once per half range, and
+//! each new connection is read before it has more bytes of every kind than the connection before
 //! it. Otherwise they are too low rather than too high.
+//!
+//! ```text
+//!   totals  |---- earlier connections, or without a watch ----|--- this connection ---|
+//!           0                                                base                  total
+//! ```
+//!
+//! The kernel's number of this connection is `total - base`, modulo the range. Only a socket that
+//! had another connection, or that was watched again, has a base.
 
-use crate::info::{CounterHabit, CounterNumbers, FIELDS, Field, FieldKind};
+use crate::info::{CounterHabit, CounterNumbers, FIELDS, Field, FieldKind, Row};
 
 /// How many rows are counters.
 const COUNTERS: usize = CounterNumbers::LEN;
@@ -52,7 +62,7 @@ const HABITS: [CounterHabit; COUNTERS] = {
     habits
 };
 
-/// The bits that each counter has.
+/// The bits of each counter: its range less one.
 const MASKS: PerCounter = {
     let (mut masks, mut rank) = ([0; COUNTERS], 0);
     while rank < COUNTERS {
@@ -62,7 +72,7 @@ const MASKS: PerCounter = {
     masks
 };
 
-/// The bit of each counter that is set in a step of at least half its range.
+/// The highest bit of each counter: it is set in a step of at least half the range.
 const HALVES: PerCounter = {
     let (mut halves, mut rank) = (MASKS, 0);
     while rank < COUNTERS {
@@ -72,18 +82,25 @@ const HALVES: PerCounter = {
     halves
 };
 
-/// The least range of the kernel's clocks in microseconds: 32 bits of ticks, of which a second has
-/// 1,000 at most. `busy_time` is the sum of three clocks and falls when one of them wraps.
+/// The least range of the kernel's clocks in microseconds: 32 bits of ticks, and a second has 1,000
+/// ticks at most. `busy_time` is the sum of three clocks and falls when one of them wraps.
 const CLOCK_RANGE: u64 = 1_000 << 32;
+
+/// The sum of the three clocks, and the two of them that the kernel reports.
+const BUSY: usize = Row::busy_time.rank();
+const STALLS: [usize; 2] = [Row::rwnd_limited.rank(), Row::sndbuf_limited.rank()];
+
+/// The bytes of both directions.
+const BYTES: [usize; 2] = [Row::bytes_acked.rank(), Row::bytes_received.rank()];
 
 /// The counters of one socket since it is watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
     /// What was counted so far, of every counter that was ever reported.
     totals: CounterNumbers,
-    /// Which counters start where their next reading is.
+    /// Counters without a base yet, one bit each: their next reading is the base, and adds 0.
     unplaced: u64,
-    /// What in `totals` is not of the current connection, once there was another or a rebase.
+    /// What in `totals` is not of the current connection; `None` if everything is.
     base: Option<Box<PerCounter>>,
 }
 
@@ -113,7 +130,8 @@ impl Counters {
         added
     }
 
-    /// Forgets where the connection stood: the next reading counts from zero.
+    /// Another connection begins: the next reading counts from zero. Only counters that outlive a
+    /// disconnect go on from where they were.
     pub(crate) fn restart(&mut self) {
         let last = self.last();
         let mut base = self.totals.values;
@@ -128,9 +146,9 @@ impl Counters {
         self.unplaced &= outliving;
     }
 
-    /// Counts on from what `raw` says and adds nothing of it: the socket was not watched for a
-    /// while. A counter that `raw` lacks starts where it is first reported, and so adds 0 there;
-    /// if a `restart` comes first, it belongs to a new connection and counts in full.
+    /// The socket was not watched for a while: counts on from what `raw` says, and adds nothing of
+    /// it. A counter that `raw` lacks is unplaced, so it adds 0 when it is first reported. But if a
+    /// `restart` comes first, it belongs to a new connection and counts in full.
     pub(crate) fn rebase(&mut self, raw: &CounterNumbers) {
         let base =
             std::array::from_fn(|rank| self.totals.values[rank].wrapping_sub(raw.values[rank]));
@@ -138,8 +156,8 @@ impl Counters {
         self.unplaced = !raw.present;
     }
 
-    /// Leaves out what clocks counted since the last reading: the kernel does not stop them at a
-    /// reset that cuts data off, only with the socket.
+    /// Leaves out what clocks counted since the last reading of a connection that is over. A reset
+    /// that cuts data off does not stop the kernel's clocks; they run until the socket is gone.
     pub(crate) fn skip_clocks(&mut self, raw: &CounterNumbers) {
         let last = self.last();
         for rank in 0..COUNTERS {
@@ -152,7 +170,8 @@ impl Counters {
         }
     }
 
-    /// What the current connection reported last, up to a multiple of each counter's range.
+    /// What the kernel said of the current connection last, up to a multiple of each counter's
+    /// range.
     #[inline]
     fn last(&self) -> PerCounter {
         let mut last = self.totals.values;
@@ -164,23 +183,31 @@ impl Counters {
         last
     }
 
-    /// How far forward each counter is from where it was, and whether a step has its bit of
-    /// `halves`.
+    /// The step of each counter since the last reading, 0 for absent and unplaced ones; and
+    /// whether any step has a bit of `bits`.
+    ///
+    /// In each sweep this runs for every connection, so it has no branches.
     #[inline]
-    fn steps(&self, raw: &CounterNumbers, halves: &PerCounter) -> (PerCounter, bool) {
+    fn steps(&self, raw: &CounterNumbers, bits: &PerCounter) -> (PerCounter, bool) {
         let last = self.last();
         let counted = raw.present & !self.unplaced;
         let mut steps = [0; COUNTERS];
-        let mut far = 0;
+        let mut found = 0;
         for rank in 0..COUNTERS {
             let present = (counted >> rank & 1).wrapping_neg();
             steps[rank] = raw.values[rank].wrapping_sub(last[rank]) & MASKS[rank] & present;
-            far |= steps[rank] & halves[rank];
+            found |= steps[rank] & bits[rank];
         }
-        (steps, far != 0)
+        (steps, found != 0)
     }
 
-    /// What a reading adds that has far steps, or counters without a place to count from.
+    /// What a reading adds in which some steps are far (at least half a range), or some counters
+    /// are unplaced. Rare, so it may be slow.
+    ///
+    /// 1. If 64-bit bytes fell, the connection is new, and everything starts again.
+    /// 2. Each counter that fell by a far step is judged by itself, as its habit says.
+    /// 3. A counter that does not count on gets a new base, so that this reading is where its next
+    ///    step begins.
     #[cold]
     fn judge(&mut self, raw: &CounterNumbers) -> PerCounter {
         let (mut added, _) = self.steps(raw, &HALVES);
@@ -192,16 +219,17 @@ impl Counters {
         }
         let last = self.last();
         let unplaced = raw.present & self.unplaced;
-        let bytes = Bytes::new(raw.present & !unplaced, &last, &added);
+        let bytes = BytesGained::new(raw.present & !unplaced, &last, &added);
         for rank in 0..COUNTERS {
             let (says, step) = (raw.values[rank], added[rank]);
-            // A step beyond the value itself went past zero: it said more before.
-            let back = step & HALVES[rank] != 0 && step > says;
-            if unplaced >> rank & 1 == 0 && !back {
+            // A step that is larger than the value itself went past zero: it said more before.
+            let fell = step & HALVES[rank] != 0 && step > says;
+            if unplaced >> rank & 1 == 0 && !fell {
                 continue;
             }
             added[rank] = match HABITS[rank] {
-                _ if !back => 0,
+                // Unplaced: this reading is its base.
+                _ if !fell => 0,
                 CounterHabit::Paced | CounterHabit::MarkedBytes
                     if bytes.allow(step, last[rank]) =>
                 {
@@ -211,10 +239,11 @@ impl Counters {
                 | CounterHabit::Paced
                 | CounterHabit::MarkedBytes
                 | CounterHabit::Event => says,
+                // Set back: with a new connection, or because it was too low to wrap.
                 CounterHabit::Clock if is_new || last[rank] < CLOCK_RANGE => says,
                 CounterHabit::Clock => 0,
                 CounterHabit::HalfWrapping => {
-                    // How far the 16 bits went, if they wrapped. A lesser fall is of the 32 bits.
+                    // How far the 16 bits went, if they wrapped. A smaller fall is of the 32 bits.
                     let advanced = step.wrapping_sub(MASKS[rank] - u64::from(u16::MAX));
                     if is_new || advanced >= 1 << 15 { 0 } else { advanced }
                 }
@@ -222,27 +251,28 @@ impl Counters {
             self.place(rank, raw, added[rank]);
         }
         self.unplaced &= !raw.present;
-        // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on.
-        let mut clocks = (0..COUNTERS).filter(|rank| HABITS[*rank] == CounterHabit::Clock);
-        if let Some(busy) = clocks.next().filter(|busy| raw.is_present(*busy)) {
-            let stalled = clocks.fold(0, |sum: u64, rank| sum.saturating_add(added[rank]));
-            if added[busy] < stalled {
-                added[busy] = stalled;
-                self.place(busy, raw, stalled);
+        // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on. It
+        // adds at least what the two stalls add, which are parts of it.
+        if raw.is_present(BUSY) {
+            let stalled = STALLS.iter().fold(0, |sum: u64, rank| sum.saturating_add(added[*rank]));
+            if added[BUSY] < stalled {
+                added[BUSY] = stalled;
+                self.place(BUSY, raw, stalled);
             }
         }
         added
     }
 
-    /// Makes the current connection stand where `raw` says, once `added` is in the total.
+    /// Moves the base of a counter so that `raw` is where the current connection stands, once
+    /// `added` is in the total.
     fn place(&mut self, rank: usize, raw: &CounterNumbers, added: u64) {
         let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
         base[rank] = self.totals.values[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
     }
 }
 
-/// The bytes acknowledged, and those received.
-struct Bytes([Direction; 2]);
+/// The bytes of both directions: acknowledged, and received.
+struct BytesGained([Direction; 2]);
 
 #[derive(Clone, Copy)]
 struct Direction {
@@ -252,26 +282,24 @@ struct Direction {
     gained: u64,
 }
 
-impl Bytes {
+impl BytesGained {
+    /// Of the directions that are among the `counted`; nothing of the others.
     fn new(counted: u64, last: &PerCounter, added: &PerCounter) -> Self {
-        let mut bytes = Self([Direction { before: 0, gained: 0 }; 2]);
-        let rows = ROWS.iter().filter(|row| {
-            counted >> row.rank & 1 != 0 && matches!(row.name, "bytes_acked" | "bytes_received")
-        });
-        for (direction, row) in bytes.0.iter_mut().zip(rows) {
-            *direction = Direction { before: last[row.rank], gained: added[row.rank] };
-        }
-        bytes
+        Self(BYTES.map(|rank| match counted >> rank & 1 {
+            0 => Direction { before: 0, gained: 0 },
+            _ => Direction { before: last[rank], gained: added[rank] },
+        }))
     }
 
     /// Whether a counter can have wrapped on its way from `last`, by a step of half its range or
-    /// more: each segment carried a byte, and the bytes of both directions grew at least half as
-    /// much as the counter, in proportion. A direction with less than one byte per 32 segments
-    /// does not matter.
+    /// more. It can if each segment carried a byte, and the bytes of both directions grew at least
+    /// half as much as the counter did, in proportion. A direction with less than one byte per 32
+    /// segments does not matter.
     ///
-    /// That also excludes a new connection whose segments are up to 1.2 times as large. It has all
-    /// the old bytes and that many more, so at least `31 / 32 * (last + step / 2) / 1.2` segments:
-    /// not less than `last`, and it is less that is to be explained.
+    /// This also excludes a new connection whose segments are up to 1.2 times as large. Such a
+    /// connection has all the bytes of the old one and that many more, so it has at least
+    /// `31 / 32 * (last + step / 2) / 1.2` segments. That is not less than `last`, but the counter
+    /// said less.
     fn allow(&self, step: u64, last: u64) -> bool {
         let wide = u128::from;
         let gained = self.0.iter().fold(0_u64, |sum, way| sum.saturating_add(way.gained));

@@ -10,9 +10,10 @@ use super::set::{Membership, MetricFamily};
 pub(crate) enum Owner {
     /// A set, together with others.
     Set(Membership),
-    /// A series of its own, once its identity is known.
+    /// A series of its own, with the program's attributes. The labels have its identity as well,
+    /// once that is known.
     Own(Attributes, Option<Arc<Labels>>),
-    /// Nobody watches it.
+    /// None: it had a series of its own, and nobody watches it any more.
     Nobody,
 }
 

@@ -36,7 +36,7 @@ impl ConnectionSample {
     pub(crate) const NOTHING: Self =
         Self { values: [None; DISTRIBUTIONS], queueing_delay: None, duration: None };
 
-    /// Of a reply, of which nothing else is decoded: a whole `TcpInfo` takes 100 ns.
+    /// Of a reply. Only what a sample needs is decoded: a whole `TcpInfo` takes 100 ns.
     pub(crate) fn live(reply: &Reply<'_>) -> Self {
         const RTT: usize = Row::rtt.rank();
         const MIN_RTT: usize = Row::min_rtt.rank();
@@ -44,8 +44,7 @@ impl ConnectionSample {
         let mut raw = DistributionNumbers::of(reply);
         let flags = PropertyNumbers::of(reply);
         let app_limited = !flags.is_present(APP_LIMITED) || flags.values[APP_LIMITED] != 0;
-        // A delivery rate says something about the network only while the program does not limit
-        // it.
+        // A delivery rate that the program limits says nothing about the network.
         raw.present &= !(u64::from(app_limited) << Row::delivery_rate.rank());
         let seconds = |rank: usize, raw: u64| FIELDS[ROWS[rank]].measure(raw).as_f64();
         let value = |rank: usize| {
@@ -63,14 +62,14 @@ impl ConnectionSample {
         Self { duration: Some(age.as_secs_f64()), ..self }
     }
 
-    /// The value of a field that is a distribution, in the field's unit; `None` where it was
-    /// absent.
+    /// The value of a field that is a distribution, in the field's unit; `None` if it was absent.
     pub fn get(&self, field: &Field) -> Option<f64> {
         if field.kind == FieldKind::Distribution { self.values[field.rank] } else { None }
     }
 }
 
-/// At most `cap` of any number of samples, each with the same chance.
+/// At most `cap` of any number of samples, each with the same chance: reservoir sampling. The nth
+/// sample is chosen with probability `cap / n`, and replaces a random one.
 #[derive(Debug, Default)]
 pub(crate) struct Reservoir {
     samples: Vec<ConnectionSample>,
@@ -78,7 +77,8 @@ pub(crate) struct Reservoir {
 }
 
 impl Reservoir {
-    /// The place the next sample would take, `None` if it is not chosen.
+    /// The place that the next sample takes; `None` if it is not chosen. The caller makes a sample
+    /// only then, and puts it there.
     #[inline]
     pub(crate) fn choose(&mut self, cap: usize, rng: &mut Rng) -> Option<usize> {
         if self.offered == 0 {

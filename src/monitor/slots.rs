@@ -1,22 +1,33 @@
 //! Where watched connections live: slots that never move, each behind a lock of its own.
+//!
+//! ```text
+//! block 0   1 chunk    [64 slots]
+//! block 1   2 chunks   [64 slots][64 slots]
+//! block 2   4 chunks   [64 slots][64 slots][64 slots][64 slots]      ... each twice the last
+//! ```
+//!
+//! A block is allocated when its first number is used, and never freed. So a slot can be reached
+//! without a lock on the whole, and a sweep that walks over all slots disturbs nobody. A word in
+//! each chunk says which of its slots are taken, one bit each: a walk skips what is free without
+//! locking it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use super::locks::lock;
 
-/// Slots that one word says of which are taken, one bit each.
+/// Slots of a chunk: as many as a word has bits.
 const WORD: usize = u64::BITS as usize;
 
-/// How many blocks there can be: each is twice as long as the one before it.
+/// How many blocks there can be: 2^40 chunks, more than memory has.
 const BLOCKS: usize = 40;
 
-/// Holds values in places that never move. Adding and removing take a lock for a moment; walking
-/// over all of them locks one at a time.
+/// Values in slots that never move. Adding and removing lock the list of free numbers for a moment;
+/// walking over all locks one slot at a time.
 ///
-/// A number is taken from [`insert`](Self::insert) to [`free`](Self::free). In between its slot can
-/// be empty already, so that whoever empties it can first withdraw the number from wherever it is
-/// written down.
+/// A number is taken from [`insert`](Self::insert) to [`free`](Self::free). In between the slot can
+/// be empty already: whoever empties it first removes the number from every place that has it, and
+/// frees it only then.
 pub(crate) struct Slots<T> {
     blocks: [OnceLock<Box<[Chunk<T>]>>; BLOCKS],
     free: Mutex<Free>,
@@ -66,6 +77,7 @@ impl<T> Slots<T> {
         };
         let (chunk, place) = self.chunk(number);
         *lock(&chunk.slots[place]) = Some(value);
+        // After the value is there: whoever sees the bit finds it.
         chunk.taken.fetch_or(1 << place, Ordering::Release);
         number
     }
@@ -83,8 +95,10 @@ impl<T> Slots<T> {
         lock(&self.free).used_before.push(number);
     }
 
-    /// Shows every taken slot to `look`, one lock at a time. What that returns is for `then`, which
-    /// runs after the slot's lock is released.
+    /// Shows every taken slot to `look`, one lock at a time. Gives what `look` returns to `then`,
+    /// after the slot's lock is released.
+    ///
+    /// Slots that are taken or freed meanwhile may be missed or met empty.
     pub(crate) fn visit<R>(
         &self,
         mut look: impl FnMut(usize, &mut Option<T>) -> R,

@@ -1,4 +1,5 @@
-//! What a sweep produced: plain data, for instruments and for programs without any SDK.
+//! What a sweep produced: plain data, for instruments and for programs without any SDK. Only the
+//! attributes are of OpenTelemetry.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,9 +28,9 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GroupSnapshot {
-    /// CookieIndex seen so far, each once; listeners do not count.
+    /// Connections seen so far, each once; listeners do not count.
     pub opened: u64,
-    /// CookieIndex of those that ended. One that was given back open has not: see
+    /// Connections of those that ended. One that was given back open has not: see
     /// [`Watched::into_inner`](crate::Watched::into_inner).
     pub closed: u64,
     /// Samples of live connections, a fair choice above the monitor's cap.
@@ -50,7 +51,7 @@ pub(crate) struct Sums {
 /// Where a series begins, and whose totals it shows.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// Number of the connection or the set, whose totals never fall.
+    /// The connection or the set. Its totals never fall.
     pub(crate) id: u64,
     pub(crate) start: Start,
 }

@@ -1,4 +1,7 @@
 //! What one sweep adds up for one set, before it goes to the set's ledger.
+//!
+//! A tally belongs to one sweep, so adding a reading takes no lock. The ledger of the set is locked
+//! once a sweep, in [`Tally::settle`].
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -15,15 +18,15 @@ use super::snapshot::{GroupSnapshot, Sums};
 use crate::info::{CounterNumbers, TcpInfo, UpDownNumbers};
 use crate::state::State;
 
-/// The readings of one set in one sweep.
+/// The sum of the readings of one set in one sweep.
 pub(crate) struct Tally {
     counters: CounterNumbers,
     up_downs: UpDownNumbers,
     opened: u64,
     states: [u64; STATES],
-    /// CookieIndex it has, those included that could not be read.
+    /// Its connections in this sweep, those included that could not be read.
     pub(crate) live: u64,
-    /// The only live socket of a shared series, while there is but one.
+    /// What the kernel said of the only connection of a shared series; `None` if it has several.
     pub(crate) info: Option<TcpInfo>,
     samples: Reservoir,
     pub(crate) ranking: Option<Ranking>,
@@ -72,7 +75,8 @@ impl Tally {
         self.up_downs.add(&UpDownNumbers::of(&reading.reply));
         self.opened += u64::from(reading.opened);
         self.states[state_rank(reading.reply.state())] += 1;
-        // A listener has a congestion window too, which nothing ever goes through.
+        // No sample of a listener or a blank socket: each has a congestion window, and nothing ever
+        // goes through it.
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
         let place = connected.then(|| self.samples.choose(sampling.cap, sampling.rng)).flatten();
         if let Some(place) = place {
@@ -95,6 +99,7 @@ impl Tally {
         alive: &[usize],
     ) -> (GroupSnapshot, Vec<ConnectionSample>) {
         let mut ledger = lock(&set.ledger);
+        // An addition keeps the set from retiring, so a set without connections adds nothing.
         if self.live > 0 {
             ledger.add(&self.counters, self.opened);
         }
@@ -116,6 +121,7 @@ impl Tally {
             states_seen: ledger.states_seen,
         };
         drop(ledger);
+        // Now the ledger has everything.
         self.membership = None;
         (group, ended)
     }

@@ -26,9 +26,9 @@ use crate::kernel::Kernel;
 use crate::read::ROOM;
 
 #[derive(Clone, Debug)]
-struct Reader(Arc<ManualReader>);
+struct TestReader(Arc<ManualReader>);
 
-impl Reader {
+impl TestReader {
     fn with_provider(temporality: Temporality) -> (Self, SdkMeterProvider) {
         let reader = Self(Arc::new(ManualReader::builder().with_temporality(temporality).build()));
         (reader.clone(), SdkMeterProvider::builder().with_reader(reader).build())
@@ -50,7 +50,7 @@ impl Reader {
     }
 }
 
-impl MetricReader for Reader {
+impl MetricReader for TestReader {
     fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
         self.0.register_pipeline(pipeline);
     }
@@ -128,7 +128,7 @@ fn a_kernel_of_4_4_has_no_series_for_what_came_later() {
         Ok(144)
     }
     let monitor = monitor(old, "4.4.302-generic");
-    let (reader, provider) = Reader::with_provider(Temporality::Cumulative);
+    let (reader, provider) = TestReader::with_provider(Temporality::Cumulative);
     monitor.instrument(&provider);
     let group = monitor.group([]);
     let _watched = group.watch(Loopback::connect().take());
@@ -163,7 +163,7 @@ fn no_export_mixes_two_sweeps() {
     let _watched = group.watch(Loopback::connect().take());
     thread::scope(|scope| {
         for _ in 0..3 {
-            let (reader, provider) = Reader::with_provider(Temporality::Cumulative);
+            let (reader, provider) = TestReader::with_provider(Temporality::Cumulative);
             monitor.instrument(&provider);
             scope.spawn(move || {
                 let mut last = 0;
@@ -194,7 +194,7 @@ fn a_panicking_read_is_counted_and_costs_no_other_socket_its_data() {
         Ok(280)
     }
     let monitor = monitor(sometimes, "7.3.0");
-    let (reader, provider) = Reader::with_provider(Temporality::Cumulative);
+    let (reader, provider) = TestReader::with_provider(Temporality::Cumulative);
     monitor.instrument(&provider);
     let group = monitor.group([]);
     let good = group.watch(Loopback::connect().take());
@@ -226,7 +226,7 @@ fn a_failed_read_keeps_the_counters_it_cannot_add_to() {
         Ok(280)
     }
     let monitor = monitor(sometimes, "7.3.0");
-    let (reader, provider) = Reader::with_provider(Temporality::Delta);
+    let (reader, provider) = TestReader::with_provider(Temporality::Delta);
     monitor.instrument(&provider);
     let (group, one) = (monitor.group([]), Loopback::connect().take());
     let (in_group, alone) =

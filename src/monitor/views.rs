@@ -1,5 +1,19 @@
-//! What each registration was told of `tcp.socket.*`: a series never falls before whoever saw it
-//! has collected once without it.
+//! What each registration was told of `tcp.socket.*`, so that no series falls.
+//!
+//! A series is a set of attributes; what it shows is a connection. The two can part: a connection
+//! ends and another one gets its attributes, or a connection that was among the worst of its group
+//! is also watched by itself. So for each series a view keeps what the reader was told, and tells
+//! it more by what was added since:
+//!
+//! | the series was told in the last collection | and shows | so it grows by |
+//! | --- | --- | --- |
+//! | no | any connection | it begins: see [`Start`] |
+//! | yes | the same connection | what the connection did since |
+//! | yes | another connection | what that one adds when it begins |
+//! | yes, as one of the worst | another entry of the same connection | nothing |
+//!
+//! A series that is left out of one collection ends there: its reader has seen it end, so its
+//! attributes may begin at zero again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -17,29 +31,28 @@ pub(crate) struct Views {
 
 /// One series as it was told.
 struct View {
-    /// Whose totals these are.
+    /// The connection or the set that it shows.
     id: u64,
     /// Whether it was chosen as one of the worst of its group.
     chosen: bool,
-    /// The totals it stood at.
+    /// The totals of what it shows, in the last collection.
     last: CounterNumbers,
-    /// What was told of them.
+    /// What was told then: never less than before.
     told: CounterNumbers,
+    /// The number of the last collection that had it.
     collection: u64,
 }
 
 impl Views {
-    /// Turns totals into what this registration is to be told, and leaves out what would be told
-    /// twice. A series goes on from what was told of it: by what its connection did since, or by
-    /// what another connection did that now has its attributes. One that was not told in the last
-    /// collection begins anew.
+    /// Turns totals into what this registration is told. Of several sockets with the same
+    /// attributes only the first is told.
     pub(crate) fn tell(&mut self, sockets: &mut Vec<SocketSnapshot>) {
         self.collections += 1;
         let now = self.collections;
         sockets.retain_mut(|socket| {
             let totals = socket.sums.counters;
             let id = socket.origin.id;
-            let fresh = || match &socket.origin.start {
+            let beginning = || match &socket.origin.start {
                 Start::Whole => totals,
                 Start::After(start) => totals.since(start),
                 Start::Now => totals.with_zeros(u64::MAX),
@@ -50,9 +63,10 @@ impl Views {
                     let view = view.into_mut();
                     let more = match view.id == id {
                         true => totals.since(&view.last),
-                        // The same connection by its cookie, which is watched by itself as well.
+                        // The cookie is among the attributes of the worst, so this is the same
+                        // connection, which is watched by itself as well.
                         false if view.chosen => totals.with_zeros(u64::MAX),
-                        false => fresh(),
+                        false => beginning(),
                     };
                     view.told.add(&more);
                     view
@@ -61,7 +75,7 @@ impl Views {
                     id,
                     chosen: false,
                     last: totals,
-                    told: fresh(),
+                    told: beginning(),
                     collection: now,
                 }),
             };

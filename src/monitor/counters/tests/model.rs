@@ -47,7 +47,7 @@ impl Traffic {
 
 /// A socket and its kernel.
 #[derive(Clone, Debug)]
-struct Socket {
+struct ModelSocket {
     path: Path,
     connection: Traffic,
     /// What earlier connections counted.
@@ -57,7 +57,7 @@ struct Socket {
     timeouts: u64,
 }
 
-impl Socket {
+impl ModelSocket {
     fn new(path: Path) -> Self {
         let connection = Traffic::default();
         Self { path, connection, ended: [0; COUNTERS], micros: 0, timeouts: 0 }
@@ -151,7 +151,7 @@ impl Socket {
 
 /// A socket as the monitor sees it.
 struct Monitored {
-    socket: Socket,
+    socket: ModelSocket,
     counters: Counters,
     /// What the connection counted at the last reading.
     read: PerCounter,
@@ -160,7 +160,7 @@ struct Monitored {
 
 impl Monitored {
     fn new(path: Path) -> Self {
-        let socket = Socket::new(path);
+        let socket = ModelSocket::new(path);
         Self { socket, counters: Counters::new(), read: [0; COUNTERS], blank: true }
     }
 
@@ -233,7 +233,7 @@ fn name(rank: usize) -> &'static str {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum Action {
     Pass(Traffic),
     /// So many percent of the connection before, so that it looks like going on, in segments of a
     /// size.
@@ -260,13 +260,13 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         .prop_map(|(segments, size, micros)| Traffic::new(segments, size, micros))
 }
 
-fn steps(disconnects: u32) -> impl Strategy<Value = Vec<Step>> {
+fn steps(disconnects: u32) -> impl Strategy<Value = Vec<Action>> {
     let step = prop_oneof![
-        4 => traffic().prop_map(Step::Pass),
+        4 => traffic().prop_map(Action::Pass),
         disconnects => (50_u64..150, 1_000_u64..=1_200)
-            .prop_map(|(percent, size)| Step::PassAgain(percent, size)),
-        4 => Just(Step::Read),
-        disconnects => any::<bool>().prop_map(Step::Disconnect),
+            .prop_map(|(percent, size)| Action::PassAgain(percent, size)),
+        4 => Just(Action::Read),
+        disconnects => any::<bool>().prop_map(Action::Disconnect),
     ];
     prop::collection::vec(step, 1..24)
 }
@@ -288,18 +288,22 @@ fn any_path() -> impl Strategy<Value = Path> {
 }
 
 /// Takes the steps; what the connection before had is known where it is to be had again.
-fn run(watch: &mut Monitored, steps: &[Step], mut each: impl FnMut(&mut Monitored, Step, Traffic)) {
+fn run(
+    watch: &mut Monitored,
+    steps: &[Action],
+    mut each: impl FnMut(&mut Monitored, Action, Traffic),
+) {
     let mut before = Traffic::default();
     for step in steps {
         let traffic = match *step {
-            Step::Pass(traffic) => traffic,
-            Step::PassAgain(percent, size) => {
+            Action::Pass(traffic) => traffic,
+            Action::PassAgain(percent, size) => {
                 let share =
                     |segments: u64| (u128::from(segments) * u128::from(percent) / 100) as u64;
                 Traffic::new(before.segments.map(share), size, 0)
             }
-            Step::Read => Traffic::default(),
-            Step::Disconnect(_) => {
+            Action::Read => Traffic::default(),
+            Action::Disconnect(_) => {
                 before = watch.socket.connection;
                 Traffic::default()
             }
@@ -316,7 +320,7 @@ proptest! {
         let mut watch = Monitored::new(path);
         run(&mut watch, &steps, |watch, step, traffic| {
             watch.socket.pass(traffic);
-            if matches!(step, Step::Read) {
+            if matches!(step, Action::Read) {
                 watch.read();
             }
         });
@@ -331,9 +335,9 @@ proptest! {
         run(&mut watch, &steps, |watch, step, traffic| {
             watch.socket.pass(traffic);
             match step {
-                Step::Read => watch.read(),
-                Step::Disconnect(seen) => watch.disconnect(seen),
-                Step::Pass(_) | Step::PassAgain(..) => {}
+                Action::Read => watch.read(),
+                Action::Disconnect(seen) => watch.disconnect(seen),
+                Action::Pass(_) | Action::PassAgain(..) => {}
             }
             if result.is_ok() {
                 result = watch.is_not_too_much();
@@ -364,13 +368,13 @@ proptest! {
             }
             watch.socket.pass(traffic);
             match step {
-                Step::Read => watch.read(),
-                Step::Disconnect(seen) => {
+                Action::Read => watch.read(),
+                Action::Disconnect(seen) => {
                     // What comes between the last reading and the end, no one can know.
                     watch.read();
                     watch.disconnect(seen || watch.socket.path.kernel < KernelVersion::new(4, 1));
                 }
-                Step::Pass(_) | Step::PassAgain(..) => {}
+                Action::Pass(_) | Action::PassAgain(..) => {}
             }
         });
         watch.read();
