@@ -86,8 +86,8 @@ use self::shared::Shared;
 ///
 /// [`group`](Self::group) makes groups, whose sockets are reported together as `tcp.*`;
 /// [`watch`](Self::watch) reports one socket by itself as `tcp.socket.*`. Cloning gives another
-/// handle to the same monitor. When the last handle, group and watched socket is gone its
-/// instruments fall silent.
+/// handle to the same monitor. When the last handle, group and watched socket is gone, its
+/// instruments report nothing any more.
 ///
 /// # Memory
 ///
@@ -132,7 +132,7 @@ impl Monitor {
         Self::builder().build()
     }
 
-    /// Chooses identity, fields, caps and what happens on errors.
+    /// A builder, to choose identity, fields, caps and what happens on errors.
     pub fn builder() -> MonitorBuilder {
         MonitorBuilder { config: Config::default() }
     }
@@ -145,10 +145,12 @@ impl Monitor {
     /// are reported under `otel.metric.overflow=true`.
     ///
     /// The SDK never forgets a histogram series: a cumulative exporter shows those of every group
-    /// there ever was. They share 1.25 MiB of a push, some 400 groups of two attributes; the
-    /// samples of later groups are under `otel.metric.overflow=true`: see
-    /// [`max_groups`](MonitorBuilder::with_max_groups). An attribute that cannot be exported is
-    /// changed, and reported to [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
+    /// there ever was. Together they may take 1.25 MiB of a push, which is some 400 groups of two
+    /// attributes. The samples of later groups are under `otel.metric.overflow=true`: see
+    /// [`max_groups`](MonitorBuilder::with_max_groups).
+    ///
+    /// An attribute that cannot be exported is changed, and reported to
+    /// [`on_error`](MonitorBuilder::on_error): see [`Attributes`].
     pub fn group(&self, attributes: impl IntoIterator<Item = KeyValue>) -> Group {
         let attributes = self.checked(attributes);
         let place = self.shared.connections.place(MetricFamily::Group, &attributes);
@@ -163,14 +165,14 @@ impl Monitor {
     /// Watches a socket that is reported by itself, with these attributes and its
     /// [`SocketIdentity`].
     ///
-    /// Its series begin with what it did before. A socket that several values watch is one series,
-    /// with the attributes it was first watched with, until the last of them is gone. Groups do not
-    /// matter here: a socket that is watched in a group as well is in `tcp.*` and in
-    /// `tcp.socket.*`, in full in both, and read for each.
+    /// Its series begin with what it did before. A socket that several values watch has one series,
+    /// with the attributes it was first watched with, until the last of the values is gone. A
+    /// socket that is watched in a group as well is in `tcp.*` and in `tcp.socket.*`, in full in
+    /// both, and is read for each.
     ///
     /// Beyond [`max_sockets`](MonitorBuilder::with_max_sockets) its counters and up-downs are
-    /// summed under `otel.metric.overflow=true`. What is no TCP socket is reported once as an error
-    /// and then left alone; the returned value works as the socket in any case.
+    /// summed under `otel.metric.overflow=true`. If it is no TCP socket, that is reported once as
+    /// an error. The returned value works as the socket in any case.
     pub fn watch<S: AsFd>(
         &self,
         socket: S,
@@ -182,8 +184,7 @@ impl Monitor {
         Watched::new(&self.shared, fd, watch, socket)
     }
 
-    /// [`watch`](Self::watch) for a socket that its owner only lends: see
-    /// [`Group::watch_borrowed`].
+    /// [`watch`](Self::watch) for a socket that somebody else owns: see [`Group::watch_borrowed`].
     pub fn watch_borrowed<'s, S: AsFd>(
         &self,
         socket: &'s S,
@@ -216,18 +217,18 @@ impl Monitor {
         attributes
     }
 
-    /// Reads every watched socket now and says what that gave.
+    /// Reads every watched socket now, and returns the result.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.shared.sweep(None).snapshot;
         self.shared.failures.tell();
         snapshot
     }
 
-    /// What the latest sweep gave, without a new one; `None` before the first.
+    /// The result of the latest sweep, without a new one; `None` before the first.
     ///
-    /// A collection sweeps too, and its snapshot is what it told its provider. There the worst of
-    /// a group count from when they were chosen, and a group that took another's place may still
-    /// show zeros. Whoever needs totals that never fall asks for a [`snapshot`](Self::snapshot).
+    /// A collection sweeps too, and its snapshot has what its provider was told. In that one, the
+    /// worst of a group count from when they were chosen, and a group that took another's place may
+    /// still show zeros. For totals that never fall, ask for a [`snapshot`](Self::snapshot).
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
         self.shared.latest()
     }
@@ -264,27 +265,27 @@ pub struct Group {
 }
 
 impl Group {
-    /// Watches a socket as one of the group: it is read once a collection and one last time when it
-    /// is dropped.
+    /// Watches a socket as one of the group: it is read in each collection, and one last time when
+    /// it is dropped.
     ///
-    /// What it did before counts. A connection counts once in a monitor, whatever values watch it,
-    /// and the group that watched it first keeps it until the last of them is gone: see
+    /// What it did before counts. A connection counts once in a monitor, however many values watch
+    /// it. The group that watched it first keeps it until the last of them is gone: see
     /// [`Watched`].
     pub fn watch<S: AsFd>(&self, socket: S) -> Watched<S> {
         let fd = socket.as_fd().as_raw_fd();
         self.enter(fd, Ownership::of::<S>(), socket)
     }
 
-    /// Watches a socket that its owner only lends, as a database driver does.
+    /// Watches a socket that somebody else owns, such as a database driver.
     ///
-    /// The watch ends with the returned value, with a last read. However often a socket is lent, it
-    /// is one connection: what it did before the first loan counts, what it does between two loans
-    /// does not, and it is closed when its owner closes it. A sweep notices that, so the time of
-    /// the last loan's end is taken for the end of the connection.
+    /// The watch ends with the returned value, with a last read. However often a socket is watched
+    /// like this, it is one connection. What it did before the first watch counts. What it does
+    /// between two watches does not. It ends when its owner closes it; only a sweep notices that,
+    /// so its duration is up to the end of the last watch.
     ///
     /// If the value is leaked, the owner can close the socket while it is watched. So each reading
-    /// is verified by the socket's cookie (0.1 to 0.2 us), and a kernel without cookies has the
-    /// socket reported as an error instead of read.
+    /// is verified by the socket's cookie (0.1 to 0.2 us). On a kernel without cookies the socket
+    /// is not read, but reported as an error.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -301,7 +302,8 @@ impl Group {
         self.watch(socket)
     }
 
-    /// [`watch`](Self::watch) for a connection that has its socket within, and may close it alone.
+    /// [`watch`](Self::watch) for a connection that has its socket inside, and may close it while
+    /// it is watched.
     #[cfg(feature = "hyper")]
     pub(crate) fn watch_within<T>(
         &self,

@@ -14,14 +14,14 @@ use crate::state::State;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketIdentity {
-    /// Nothing. Sockets with equal attributes share a series: counters are summed, gauges are
-    /// left out while there is more than one.
+    /// Nothing. Sockets with equal attributes share a series: counters are summed, and gauges are
+    /// left out if there is more than one socket.
     None,
     /// The socket's cookie, `tcp.socket.cookie`: a number no other socket of this boot has.
     #[default]
     Cookie,
-    /// The cookie, and the addresses as chosen. Addresses of people are personal data. A socket
-    /// that is still connecting is not shown before its peer is known.
+    /// The cookie, and the chosen addresses. Addresses of people are personal data. A socket that
+    /// is still connecting is shown only when its peer is known.
     Addresses(SocketAddresses),
 }
 
@@ -40,7 +40,7 @@ impl SocketIdentity {
                 let mut attributes = cookie_attribute(cookie);
                 match read::peer_of(fd) {
                     Some(peer) => attributes.extend(addresses.peer_attributes(peer)),
-                    // Nobody will ever be at the other side.
+                    // It will never have a peer, so it is complete without.
                     None if state == State::Listen => {}
                     None => return None,
                 }
@@ -53,7 +53,7 @@ impl SocketIdentity {
         }
     }
 
-    /// Whether the other side is part of it.
+    /// Whether the peer is a part of it.
     pub(crate) fn names_peers(self) -> bool {
         matches!(self, Self::Addresses(_))
     }

@@ -1,4 +1,13 @@
-//! A socket that is watched, and behaves as the socket otherwise.
+//! A watched socket: it behaves as the socket, and its monitor reads it.
+//!
+//! The end of a watch has three steps, in the order of the fields of [`Watched`]:
+//!
+//! 1. [`Watch`] is dropped: the last read, while the descriptor is surely open. The handle leaves
+//!    its slot, so no sweep uses the descriptor any more.
+//! 2. The socket is dropped. Often that closes the descriptor, but a clone or a borrowed socket
+//!    stays open.
+//! 3. [`Release`] is dropped: if this was the last handle, it asks whether the descriptor still is
+//!    the socket. If so, the connection is given back. If not, it ended.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -13,16 +22,18 @@ use crate::read;
 
 /// A socket owned by the program and read by its monitor.
 ///
-/// It reads and writes as the socket does and gives its other methods through [`Deref`]. When it is
-/// dropped the socket is read one last time, its totals are kept, and it is closed.
+/// It reads and writes as the socket does, and gives its other methods through [`Deref`]. When it
+/// is dropped, the socket is read one last time, its totals are kept, and it is closed.
 ///
 /// A connection counts once in a monitor, however many values watch it: clones made with
 /// `try_clone`, references, or an `Arc` of one socket, watched one by one. It is watched until the
-/// last of them is gone. A clone that nobody watches keeps the connection open, but it is not read
-/// any more. A value that is leaked stays watched until its descriptor is closed: a sweep notices
-/// that by the socket's cookie, reports it once as an error, and never counts another socket in its
-/// place. Only a program that swaps the descriptor of a lent socket itself, by `dup2` to another
-/// socket and back while it is read, deceives it.
+/// last of them is gone. A clone that nobody watches keeps the connection open, but the connection
+/// is not read any more.
+///
+/// A value that is leaked stays watched until its descriptor is closed. A sweep notices that by the
+/// socket's cookie, reports it once as an error, and never counts another socket in its place. Only
+/// one thing deceives it: a program that swaps the descriptor of a borrowed socket itself, by
+/// `dup2` to another socket and back, while the socket is read.
 pub struct Watched<S> {
     // Dropped first: the last read needs the socket open.
     watch: Watch,
@@ -60,13 +71,13 @@ impl<S> Watched<S> {
     ///
     /// # Errors
     ///
-    /// As for [`read`](crate::read()); and an error where the descriptor has become another socket,
-    /// because this value was leaked, lent by somebody who closed it, or replaced its socket.
+    /// As for [`read`](crate::read()). Also if the descriptor has become another socket, because
+    /// this value was leaked, or its socket was replaced, or closed by its owner.
     pub fn info(&self) -> io::Result<TcpInfo> {
         read::read_same(self.watch.fd, self.watch.cookie)
     }
 
-    /// A way to ask about the socket from elsewhere, while this value is with someone else.
+    /// A way to ask about the socket while this value is somewhere else.
     pub fn probe(&self) -> SocketProbe {
         SocketProbe { shared: Arc::downgrade(&self.watch.shared), id: self.watch.id }
     }
@@ -74,16 +85,16 @@ impl<S> Watched<S> {
     /// Ends the watch, with a last read, and gives the socket back.
     ///
     /// The connection goes on, and counts as closed only after it ended. If it is watched again,
-    /// what it did so far is not counted twice, and what it did between the two watches is not
+    /// what it did before is not counted twice, and what it did between the two watches is not
     /// counted at all. The group that watches it then gets what it does from then on.
     ///
-    /// While other values watch it too, nothing ends. It then counts as closed when the last of
-    /// them is dropped and the descriptor of that one is closed, even if this socket is still open.
+    /// If other values watch it too, nothing ends. Then it counts as closed when the last of them
+    /// is dropped and the descriptor of that one is closed, even if this socket is still open.
     ///
-    /// A monitor remembers up to 1,024 open connections without a watch, and the last 4,096
-    /// that ended: so many for groups, and again for sockets reported one by one. An open one that
-    /// has to make room counts as closed, and is among those that ended from then on. One that is
-    /// forgotten there counts as new when it is watched again: its history counts once more.
+    /// A monitor remembers up to 1,024 open connections without a watch, and the last 4,096 that
+    /// ended; for groups, and again for sockets reported one by one. An open connection that has to
+    /// make room counts as closed, and is then one of those that ended. A connection that is
+    /// forgotten there is new when it is watched again, so its history counts once more.
     pub fn into_inner(self) -> S {
         let Self { mut watch, socket, mut release } = self;
         // If the last read met the socket, it is open: its owner has it in hand.
