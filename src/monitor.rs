@@ -92,16 +92,7 @@ use self::shared::Shared;
 /// # Memory
 ///
 /// Half a kilobyte for each socket of the most that were ever watched at once. Everything else is
-/// bounded, whatever the program does:
-///
-/// - up to 1,024 open connections that were given back, and the cookies of the last 4,096 that
-///   ended; for groups, and again for sockets reported one by one;
-/// - the totals of [`max_groups`](MonitorBuilder::with_max_groups), and of up to 4,096 groups that
-///   made room and are still to be missed by some provider;
-/// - for each provider the totals of the sockets it was shown last, up to
-///   [`max_sockets`](MonitorBuilder::with_max_sockets), and up to
-///   [`samples`](MonitorBuilder::with_samples) of each group;
-/// - 1,024 errors that wait for [`on_error`](MonitorBuilder::on_error).
+/// bounded, whatever the program does: see [cost](crate::docs::cost#memory).
 ///
 /// # Examples
 ///
@@ -144,10 +135,9 @@ impl Monitor {
     /// [for long](MonitorBuilder::with_group_retention) makes room. If there is none, the sockets
     /// are reported under `otel.metric.overflow=true`.
     ///
-    /// The SDK never forgets a histogram series: a cumulative exporter shows those of every group
-    /// there ever was. Together they may take 1.25 MiB of a push, which is some 400 groups of two
-    /// attributes. The samples of later groups are under `otel.metric.overflow=true`: see
-    /// [`max_groups`](MonitorBuilder::with_max_groups).
+    /// The guide on [groups](crate::docs::groups) says which attributes to choose. The histograms
+    /// of groups that are gone have a
+    /// [limit](crate::docs::limits#histograms-of-groups-that-are-gone).
     ///
     /// An attribute that cannot be exported is changed, and reported to
     /// [`on_error`](MonitorBuilder::on_error): see [`Attributes`].

@@ -21,31 +21,11 @@ impl MonitorBuilder {
     /// The monitor's name, for a process that has several. A library that makes a monitor of its
     /// own should name it. An empty name is no name.
     ///
-    /// # Several monitors
-    ///
     /// Make one monitor, and groups in it. If libraries make their own, or a program makes another
-    /// one later, two attributes of the instrumentation scope tell them apart, so that none
-    /// overwrites another's series:
-    ///
-    /// - `tcp.monitor.name`, if it has a name;
-    /// - `tcp.monitor.instance`, a number from 2. The first monitor of each name that the process
-    ///   instruments has none, and so has the first without a name.
-    ///
-    /// A monitor keeps its number. When it is gone, and every provider that reported it has
-    /// collected without it, another monitor can have the number. Its series begin at zero then, as
-    /// after a restart of the program.
-    ///
-    /// Prometheus shows them as labels, `otel_scope_tcp_monitor_instance="2"`. Some exporters and
-    /// backends leave the scope out: an exporter with `scope_info_enabled(false)`, VictoriaMetrics
-    /// 1.112, and Prometheus' receiver of OTLP unless `promote_scope_metadata` is set. There, equal
-    /// attributes of two monitors are one series with two values at a time, and one of them is
-    /// lost. So give the groups of each monitor an attribute of their own.
-    ///
-    /// The SDK unregisters nothing. Each monitor that was instrumented and is gone leaves its
-    /// callbacks on its provider, which report nothing (22 KiB, and 0.5 us a collection). Each
-    /// monitor that exists at the same time as others has tables of instruments of its own: 5 MiB,
-    /// of which 1 MiB is in RAM, and 15 to 40 us a collection, for as long as the provider lives.
-    /// So never make a monitor for each connection.
+    /// one later, two attributes of the instrumentation scope tell them apart: `tcp.monitor.name`
+    /// and `tcp.monitor.instance`. Some backends leave the scope out, and a monitor that is gone
+    /// leaves something behind: see [limits](crate::docs::limits#several-monitors). So never make a
+    /// monitor for each connection.
     ///
     /// ```
     /// let monitor = tcpinfo::Monitor::builder().with_name("database").build();
@@ -79,15 +59,9 @@ impl MonitorBuilder {
     /// Sockets of further groups are summed under `otel.metric.overflow=true`, until a group
     /// [makes room](Self::with_group_retention).
     ///
-    /// With cumulative temporality the SDK never forgets a histogram series. So the histograms of
-    /// all groups there ever were share 1.25 MiB of each push over OTLP. With the default fields
-    /// that is about 400 groups of two attributes or 270 of six, with keys and values of 20
-    /// characters. A group takes its share with its first sample. The samples of groups that come
-    /// too late are under `otel.metric.overflow=true`; their other metrics are their own.
-    ///
-    /// With more groups than the default the 1.25 MiB grow in proportion, up to 1,500 groups or as
-    /// many as this. Then a push may be longer than the 4 MiB that receivers of gRPC take by
-    /// default.
+    /// The histograms of all groups there ever were share a part of each push, which grows with
+    /// more groups than the default: see
+    /// [limits](crate::docs::limits#histograms-of-groups-that-are-gone).
     pub fn with_max_groups(mut self, groups: usize) -> Self {
         self.config.groups = groups;
         self
@@ -96,10 +70,9 @@ impl MonitorBuilder {
     /// How long a group without handles and connections keeps its place at least. The default is an
     /// hour.
     ///
-    /// After that it makes room when a new group needs the place. Before, every provider has to
-    /// report its last counts; if there is no provider, a snapshot has to show them. Then its
-    /// series ends, and begins at zero if the group comes back. Each counter of a group that takes
-    /// the place of another is reported as zero once, so that a backend sees the beginning.
+    /// After that it makes room when a new group needs the place, and its series ends. The
+    /// [limits](crate::docs::limits#groups-and-their-places) say when that is, and how a backend
+    /// sees it.
     ///
     /// Choose more than the longest range of your `rate()` and `increase()`: over a longer range no
     /// backend can tell a series that ended and came back from one that went on.

@@ -91,10 +91,8 @@ impl<S> Watched<S> {
     /// If other values watch it too, nothing ends. Then it counts as closed when the last of them
     /// is dropped and the descriptor of that one is closed, even if this socket is still open.
     ///
-    /// A monitor remembers up to 1,024 open connections without a watch, and the last 4,096 that
-    /// ended; for groups, and again for sockets reported one by one. An open connection that has to
-    /// make room counts as closed, and is then one of those that ended. A connection that is
-    /// forgotten there is new when it is watched again, so its history counts once more.
+    /// A monitor remembers only so many connections that nobody watches: see
+    /// [limits](crate::docs::limits#given-back-and-ended).
     pub fn into_inner(self) -> S {
         let Self { mut watch, socket, mut release } = self;
         // If the last read met the socket, it is open: its owner has it in hand.
