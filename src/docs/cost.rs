@@ -23,7 +23,7 @@
 //! | the same collected to Prometheus text, every `tcp.*` metric | 1.41 |
 //! | watching a socket and dropping it, beside `TCP_INFO`, `SO_COOKIE` and `close` | 1.92 |
 //! | watching a socket and giving it back, beside `TCP_INFO` and `SO_COOKIE` | 2.12 |
-//! | the same again: one more reading says where it stands | 3.27 |
+//! | the same for a socket that was given back before: one more read, as its base | 3.27 |
 //! | echo and HTTP through watched sockets, throughput and p99 | 0.998 to 1.003, 0.991 to 1.011 |
 //! | memory for each watched socket | 500 bytes |
 //!
