@@ -9,8 +9,8 @@ mod check;
 // What the tests of this machine's own kernel use too; each uses a part of it.
 #[allow(dead_code)]
 #[path = "../../lateness.rs"]
-#[allow(dead_code)]
 mod lateness;
+#[allow(dead_code)]
 #[path = "../../loopback.rs"]
 mod loopback;
 mod raw;
