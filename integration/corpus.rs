@@ -23,7 +23,7 @@ fn target(name: &str) -> Option<fn(&[u8])> {
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// What lies in a folder.

@@ -52,7 +52,8 @@ need_rust() {
 
 # What tests are built of: always these packages together, or cargo would build some crates again with
 # other features. The others are programs of scripts here.
-tested=(--workspace --exclude tcpinfo-api --exclude tcpinfo-fuzz --exclude tcpinfo-kernels)
+tested=(--workspace --all-features)
+tested+=(--exclude tcpinfo-api --exclude tcpinfo-fuzz --exclude tcpinfo-kernels)
 
 # need_component COMPONENT: of the toolchain in use.
 need_component() {

@@ -1,5 +1,7 @@
 //! Random numbers for tests, the same in every run.
 
+use std::ops::Range;
+
 /// The same numbers for the same seed: xorshift64.
 pub(crate) struct Rng(u64);
 
@@ -8,11 +10,21 @@ impl Rng {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number from 0 up to `end`, exclusive.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    /// A number of 64 bits.
+    pub(crate) fn any(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 33) % end
+        self.0
+    }
+
+    /// A number from 0 up to `end`, exclusive.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        (self.any() >> 33) % end
+    }
+
+    /// A number of a range, however large.
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.any() % (range.end - range.start)
     }
 }

@@ -6,7 +6,7 @@ use tcpinfo::{FIELDS, Field, Kernel, TcpInfo};
 
 /// The directory of the captured replies.
 pub(crate) fn data() -> PathBuf {
-    // From the library's package, which is the repository's root, and from that of `main.rs`.
+    // From the packages of `light.rs` and of `main.rs`.
     let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let data =
         folders.find_map(|folder| Some(folder.join("integration/data")).filter(|d| d.is_dir()));

@@ -101,7 +101,7 @@ pub(crate) fn words<'c>(code: &'c str, word: &'c str) -> impl Iterator<Item = us
 }
 
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Every text file that is ours: neither built nor ignored by git.

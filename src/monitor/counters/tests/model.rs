@@ -1,49 +1,12 @@
 //! [`Counters`] against a kernel's model: true counts, told modulo their ranges, and disconnects.
 
-use proptest::prelude::*;
-
 use super::super::*;
 use super::{rank, raw};
 use crate::kernel::KernelVersion;
 
-/// What the connections of one socket have in common.
-#[derive(Clone, Copy, Debug)]
-struct Path {
-    kernel: KernelVersion,
-    /// Segments for one retransmit, and for one congestion mark.
-    per_loss: u64,
-    per_mark: u64,
-    /// Bytes for one that the ECN counters have.
-    per_ecn_byte: u64,
-    /// Segments for one rehash by PLB, 0 for never.
-    per_plb: u64,
-}
+mod case;
 
-/// What went over one connection, or is to go.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traffic {
-    segments: [u64; 2],
-    bytes: [u64; 2],
-    micros: u64,
-}
-
-impl Traffic {
-    fn new(segments: [u64; 2], size: u64, micros: u64) -> Self {
-        Self { segments, bytes: segments.map(|segments| segments * size), micros }
-    }
-
-    fn with(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
-        Self {
-            segments: [0, 1].map(|way| of(self.segments[way], other.segments[way])),
-            bytes: [0, 1].map(|way| of(self.bytes[way], other.bytes[way])),
-            micros: of(self.micros, other.micros),
-        }
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.segments == [0; 2] && self.micros == 0
-    }
-}
+use case::{Action, Case, Path, Traffic};
 
 /// A socket and its kernel.
 #[derive(Clone, Debug)]
@@ -209,82 +172,27 @@ impl Monitored {
     }
 
     /// Fails where a total is above the truth.
-    fn is_not_too_much(&self) -> Result<(), TestCaseError> {
+    #[track_caller]
+    fn is_not_too_much(&self) {
         let truth = self.socket.truth();
         for (rank, total) in self.counters.totals().values.iter().enumerate() {
-            prop_assert!(*total <= truth[rank], "{}: {total} of {}", name(rank), truth[rank]);
+            assert!(*total <= truth[rank], "{}: {total} of {}", name(rank), truth[rank]);
         }
-        Ok(())
     }
 
     /// Fails where a total that the kernel reports is not the truth.
-    fn is_exact(&self, of: impl Fn(&Field) -> bool) -> Result<(), TestCaseError> {
+    #[track_caller]
+    fn is_exact(&self, of: impl Fn(&Field) -> bool) {
         let truth = self.socket.truth();
         for row in ROWS.iter().filter(|row| self.socket.has(row.rank) && of(row)) {
             let total = self.counters.totals().values[row.rank];
-            prop_assert_eq!(total, truth[row.rank], "{}", row.name);
+            assert_eq!(total, truth[row.rank], "{}", row.name);
         }
-        Ok(())
     }
 }
 
 fn name(rank: usize) -> &'static str {
     ROWS[rank].name
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Action {
-    Pass(Traffic),
-    /// So many percent of the connection before, so that it looks like going on, in segments of a
-    /// size.
-    PassAgain(u64, u64),
-    Read,
-    /// Whether a reading shows the socket without a connection.
-    Disconnect(bool),
-}
-
-/// Small numbers, large ones, and those around half a range and a whole.
-fn segments() -> impl Strategy<Value = u64> {
-    let any = (any::<u64>(), 30_u32..=64).prop_map(|(n, bits)| n.checked_shr(bits).unwrap_or(0));
-    prop_oneof![any, (1_u64..=3, -9_i64..9).prop_map(|(n, off)| (n << 31).wrapping_add_signed(off))]
-}
-
-/// Segments of two connections differ in size by no more than a fifth.
-fn traffic() -> impl Strategy<Value = Traffic> {
-    let segments = prop_oneof![
-        (segments(), segments()).prop_map(|(sent, received)| [sent, received]),
-        segments().prop_map(|sent| [sent, 0]),
-        segments().prop_map(|received| [0, received]),
-    ];
-    (segments, 1_000_u64..=1_200, 0_u64..1 << 40)
-        .prop_map(|(segments, size, micros)| Traffic::new(segments, size, micros))
-}
-
-fn steps(disconnects: u32) -> impl Strategy<Value = Vec<Action>> {
-    let step = prop_oneof![
-        4 => traffic().prop_map(Action::Pass),
-        disconnects => (50_u64..150, 1_000_u64..=1_200)
-            .prop_map(|(percent, size)| Action::PassAgain(percent, size)),
-        4 => Just(Action::Read),
-        disconnects => any::<bool>().prop_map(Action::Disconnect),
-    ];
-    prop::collection::vec(step, 1..24)
-}
-
-fn path(
-    ecn: impl Strategy<Value = u64>,
-    plb: impl Strategy<Value = u64>,
-) -> impl Strategy<Value = Path> {
-    let kernels = ["3.10", "4.2", "4.19", "6.1", "6.18"].map(KernelVersion::literal).to_vec();
-    let rates = (32_u64..100_000, 1_u64..100_000, ecn, plb);
-    (prop::sample::select(kernels), rates).prop_map(|(kernel, rates)| {
-        let (per_loss, per_mark, per_ecn_byte, per_plb) = rates;
-        Path { kernel, per_loss, per_mark, per_ecn_byte, per_plb }
-    })
-}
-
-fn any_path() -> impl Strategy<Value = Path> {
-    path(1_u64..4_000, prop_oneof![Just(0), 1_u64 << 24..1 << 40])
 }
 
 /// Takes the steps; what the connection before had is known where it is to be had again.
@@ -312,50 +220,45 @@ fn run(
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn one_connection_is_never_counted_too_high(path in any_path(), steps in steps(0)) {
-        let mut watch = Monitored::new(path);
-        run(&mut watch, &steps, |watch, step, traffic| {
+#[test]
+fn one_connection_is_never_counted_too_high() {
+    Case::each(|case| {
+        let mut watch = Monitored::new(case.any_path());
+        run(&mut watch, &case.steps(false), |watch, step, traffic| {
             watch.socket.pass(traffic);
             if matches!(step, Action::Read) {
                 watch.read();
             }
         });
         watch.read();
-        watch.is_not_too_much()?;
-    }
+        watch.is_not_too_much();
+    });
+}
 
-    #[test]
-    fn many_connections_are_never_counted_too_high(path in any_path(), steps in steps(3)) {
-        let mut watch = Monitored::new(path);
-        let mut result = Ok(());
-        run(&mut watch, &steps, |watch, step, traffic| {
+#[test]
+fn many_connections_are_never_counted_too_high() {
+    Case::each(|case| {
+        let mut watch = Monitored::new(case.any_path());
+        run(&mut watch, &case.steps(true), |watch, step, traffic| {
             watch.socket.pass(traffic);
             match step {
                 Action::Read => watch.read(),
                 Action::Disconnect(seen) => watch.disconnect(seen),
                 Action::Pass(_) | Action::PassAgain(..) => {}
             }
-            if result.is_ok() {
-                result = watch.is_not_too_much();
-            }
+            watch.is_not_too_much();
         });
-        result?;
         watch.read();
-        watch.is_not_too_much()?;
-    }
+        watch.is_not_too_much();
+    });
+}
 
-    /// ECN has one byte of 2,048 here, so that it does not wrap more often than segments do.
-    #[test]
-    fn what_is_read_once_per_half_range_is_exact(
-        path in path(Just(2_048), Just(0)),
-        steps in steps(3),
-    ) {
-        let mut watch = Monitored::new(path);
-        run(&mut watch, &steps, |watch, step, mut traffic| {
+/// ECN has one byte of 2,048 here, so that it does not wrap more often than segments do.
+#[test]
+fn what_is_read_once_per_half_range_is_exact() {
+    Case::each(|case| {
+        let mut watch = Monitored::new(case.path(2_048, 0));
+        run(&mut watch, &case.steps(true), |watch, step, mut traffic| {
             // In parts, each of which is less than half a range.
             while watch.needs_reading(traffic) {
                 watch.read();
@@ -378,23 +281,24 @@ proptest! {
             }
         });
         watch.read();
-        watch.is_exact(|_| true)?;
-    }
+        watch.is_exact(|_| true);
+    });
+}
 
-    #[test]
-    fn segments_of_a_steady_connection_are_exact_up_to_a_whole_range(
-        path in path(1_u64..4_000, Just(0)),
-        shape in [0_u64..=4, 0_u64..=4],
-        steps in prop::collection::vec((segments(), 1_000_u64..=1_200), 1..24),
-    ) {
-        let mut watch = Monitored::new(path);
-        for (segments, size) in steps {
+#[test]
+fn segments_of_a_steady_connection_are_exact_up_to_a_whole_range() {
+    Case::each(|case| {
+        let ecn = case.random.within(1..4_000);
+        let mut watch = Monitored::new(case.path(ecn, 0));
+        let shape = [0; 2].map(|_| case.random.below(5));
+        for _ in 0..case.random.within(1..24) {
             // Retransmits and acknowledgements count too: in both directions no more than this.
             let most = (u64::from(u32::MAX) - 16) / (2 * (shape[0] + shape[1]).max(1));
+            let segments = case.segments();
             let segments = shape.map(|share| share * segments.min(most));
-            watch.socket.pass(Traffic::new(segments, size, 1));
+            watch.socket.pass(Traffic::new(segments, case.size(), 1));
             watch.read();
         }
-        watch.is_exact(|row| HABITS[row.rank] == CounterHabit::Paced)?;
-    }
+        watch.is_exact(|row| HABITS[row.rank] == CounterHabit::Paced);
+    });
 }
