@@ -1,5 +1,6 @@
 //! The metrics: what each is called, made from the table and from a second small one. Pure.
 
+mod attribute;
 pub(crate) mod key;
 mod own;
 mod shared;
@@ -8,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::info::{FIELDS, Field, FieldKind};
 
-pub use key::{ATTRIBUTES, AttributeKind, MetricAttribute};
+pub use attribute::{ATTRIBUTES, AttributeKind, MetricAttribute};
 use own::{OWN_OF_GROUPS, OWN_OF_MONITOR, RATES, SEGMENTS, TIMES, own};
 use shared::Shared;
 pub(crate) use shared::{PARTS, Parts, part_attribute};
