@@ -34,7 +34,7 @@ flags=(-max_len=600 -print_final_stats=1 -artifact_prefix=target/fuzz/wrong/)
 mkdir -p target/fuzz/wrong
 
 # Replays what was found before, and writes what fuzzing begins with.
-env -u RUSTC_BOOTSTRAP cargo test --quiet "${tested[@]}" --test light corpus::
+env -u RUSTC_BOOTSTRAP cargo test --quiet "${tested[@]}" --test light sockets::fuzz_corpus::
 
 # build SANITIZER [FLAG...]: in a folder of its own.
 build() {

@@ -1,80 +1,74 @@
 //! The tests that need nothing but the crate, the SDK and its exporter for Prometheus: plain
 //! `cargo test` runs them. Those with other servers and clients are in `main.rs`.
 
-// What both share, each a part of it; tests are in one of them only.
-#[allow(dead_code)]
-mod allocator;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod exports;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod exposition;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod hosts;
-#[allow(dead_code)]
-mod lateness;
-#[allow(dead_code)]
-mod loopback;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod parsers;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod peers;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod random;
-#[cfg(feature = "otel")]
-#[allow(dead_code)]
-mod reader;
-#[allow(dead_code)]
-mod replies;
-#[allow(dead_code)]
-mod running;
+use support::allocator::Counting;
 
-mod absence;
-mod algorithms;
-mod allocations;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What the kernel says of a socket, and what is decoded of it.
+mod sockets {
+    mod allocations;
+    mod any_bytes;
+    mod congestion;
+    #[cfg(feature = "diag")]
+    mod diag;
+    mod fuzz_corpus;
+    mod kernel_release;
+    #[cfg(feature = "otel")]
+    mod mptcp;
+    mod presence;
+    mod read;
+    mod sentinels;
+    mod uname;
+}
+
+/// What was captured from real kernels, decoded once more.
+mod kernels {
+    mod replay {
+        mod captures;
+        mod every_kernel;
+    }
+}
+
+/// What a monitor counts, for how long, and in which series.
 #[cfg(feature = "otel")]
-mod attacks;
+mod monitor {
+    mod attacks;
+    mod borrowed;
+    mod churn;
+    pub(crate) mod exports;
+    mod handles;
+    mod instruments;
+    mod max_groups;
+    mod misuse;
+    mod schedules;
+    mod series;
+}
+
+/// What leaves the process.
 #[cfg(feature = "otel")]
-mod attributes;
-mod captures;
+mod export {
+    mod attributes;
+    mod exposition;
+    mod exposition_rules;
+    mod scopes;
+}
+
+/// The example programs, run as somebody runs them first.
 #[cfg(feature = "otel")]
-mod churn;
-mod corpus;
-#[cfg(feature = "diag")]
-mod diag;
-#[cfg(feature = "otel")]
-mod examples;
-#[cfg(feature = "otel")]
-mod exposition_rules;
-#[cfg(feature = "otel")]
-mod flood;
-#[cfg(feature = "otel")]
-mod handles;
-mod kernels;
-mod live;
-#[cfg(feature = "otel")]
-mod loans;
-mod matrix;
-#[cfg(feature = "otel")]
-mod monitor;
-#[cfg(feature = "otel")]
-mod mptcp;
-#[cfg(feature = "otel")]
-mod page;
-mod presence;
-mod properties;
-#[cfg(feature = "otel")]
-mod robustness;
-#[cfg(feature = "otel")]
-mod schedules;
-#[cfg(feature = "otel")]
-mod scopes;
-#[cfg(feature = "otel")]
-mod series;
-mod tidy;
-mod uname;
+mod examples {
+    mod light;
+}
+
+/// The rules of this repository.
+mod house {
+    mod binaries;
+    mod documents;
+    mod generated;
+    mod imports;
+    mod names;
+    mod readme;
+    mod rules;
+    mod source;
+}

@@ -1,43 +1,54 @@
 //! What this crate promises, with servers, clients and exporters of others. Tests that need none of
 //! these are in `light.rs`.
 
-// What both share, each a part of it; tests are in one of them only.
-#[allow(dead_code)]
-mod allocator;
-#[allow(dead_code)]
-mod exposition;
-#[allow(dead_code)]
-mod hosts;
-#[allow(dead_code)]
-mod lateness;
-#[allow(dead_code)]
-mod loopback;
-#[allow(dead_code)]
-mod parsers;
-#[allow(dead_code)]
-mod peers;
-#[allow(dead_code)]
-mod random;
-#[allow(dead_code)]
-mod reader;
-#[allow(dead_code)]
-mod replies;
-#[allow(dead_code)]
-mod running;
+use support::allocator::Counting;
 
-mod axum;
-mod backends;
-mod clients;
-mod demo;
-mod faults;
-mod load;
-mod otlp;
-mod pipes;
-mod programs;
-mod sameness;
-mod servers;
-mod soak;
-mod ss;
-mod stream;
-mod tls;
-mod tonic;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What the kernel says of a socket, beside another program.
+mod sockets {
+    pub(crate) mod ss;
+}
+
+/// What a monitor counts, for as long as one likes.
+mod monitor {
+    mod soak;
+}
+
+/// Watched sockets in servers and clients of others.
+mod adapters {
+    pub(crate) mod axum;
+    mod axum_load;
+    mod clients;
+    pub(crate) mod servers;
+    mod socket_calls;
+    mod tls;
+    mod tokio_streams;
+    mod tonic;
+}
+
+/// What leaves the process, and what arrives.
+mod export {
+    mod backends;
+    pub(crate) mod otlp;
+}
+
+/// Faults made for real, each on a path of its own.
+mod faults {
+    mod check;
+    mod metrics;
+    mod namespace;
+    mod packet;
+    mod relay;
+    mod scene;
+    mod tally;
+}
+
+/// The example programs, run as somebody runs them first.
+mod examples {
+    mod closed_pipes;
+    mod demo;
+    mod otlp;
+    mod servers;
+}

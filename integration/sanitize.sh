@@ -14,8 +14,12 @@ esac
 need_rust
 target=$(rustc -vV | sed -n 's/^host: //p')
 
-# What asks the kernel, and what keeps sockets.
-tests=(congestion:: diag:: live:: monitor:: read:: stream::)
+# What asks the kernel, and what keeps sockets: unit tests, others, and those with many sockets.
+units=(congestion:: diag:: monitor:: read:: stream::)
+tests=(sockets::diag:: sockets::read:: monitor::instruments:: adapters::tokio_streams::)
+many=(
+    monitor::borrowed:: monitor::churn:: monitor::handles:: monitor::misuse:: monitor::schedules::
+)
 
 under_valgrind() {
     need valgrind -- valgrind --version
@@ -32,10 +36,13 @@ under_valgrind() {
 sanitized() {
     local name=$1
     shift
-    ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$name \
-        cargo test --no-fail-fast --target "$target" --target-dir "target/$name" "$@" \
-        --no-default-features --features otel,diag,serde --lib --test light -- \
-        "${tests[@]}" churn:: handles:: loans:: robustness:: schedules::
+    local options=(
+        --no-fail-fast --target "$target" --target-dir "target/$name" "$@"
+        --no-default-features --features otel,diag,serde
+    )
+    export ASAN_OPTIONS=detect_leaks=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=$name
+    cargo test "${options[@]}" --lib -- "${units[@]}"
+    cargo test "${options[@]}" --test light -- "${tests[@]}" "${many[@]}"
 }
 
 case ${1-} in

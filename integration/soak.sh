@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Connections that come and go, sweeps and two exporters: what the process holds must not grow, and in
-# the end every total must be what the peers counted. See integration/soak.rs.
+# the end every total must be what the peers counted. See integration/monitor/soak.rs.
 #
 #   integration/soak.sh           half an hour
 #   integration/soak.sh --short   two minutes: for .ci/run
@@ -16,4 +16,4 @@ case ${1-} in
 esac
 need_rust
 TCPINFO_SOAK_SECONDS=$seconds cargo test "${tested[@]}" --test integration -- \
-    --exact soak::nothing_grows_while_connections_come_and_go --show-output
+    --exact monitor::soak::nothing_grows_while_connections_come_and_go --show-output

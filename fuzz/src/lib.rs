@@ -1,5 +1,5 @@
-//! What holds for any input: shared by the fuzz targets and by `integration/corpus.rs`, which
-//! replays what they found.
+//! What holds for any input: shared by the fuzz targets and by
+//! `integration/sockets/fuzz_corpus.rs`, which replays what they found.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;

@@ -10,7 +10,7 @@ use tcpinfo::{FIELDS, Field, FieldKind, Watched};
 use super::relay::Both;
 use super::scene::{ENDS, End, Scene};
 use super::tally::Tally;
-use crate::ss::leading;
+use crate::sockets::ss::leading;
 
 type Range = RangeInclusive<f64>;
 type Named<T> = Vec<(&'static str, T)>;

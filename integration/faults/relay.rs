@@ -15,8 +15,8 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use super::namespace::Namespace;
 use super::packet::{Packet, Segment};
 use super::tally::{Tally, Window};
-use crate::lateness::Worst;
-use crate::random::Rng;
+use support::lateness::Worst;
+use support::random::Rng;
 
 /// One direction of the path.
 #[derive(Default)]

@@ -14,10 +14,10 @@ use tcpinfo::{Monitor, Watched};
 use super::namespace::Namespace;
 use super::relay::{Both, DEVICE, Link, Relay};
 use super::tally::Tally;
-use crate::lateness::Worst;
-use crate::loopback::until;
-use crate::reader::{Collected, Reader};
-use crate::ss::{Line, ends, ss};
+use crate::sockets::ss::{Line, ends, ss};
+use support::lateness::Worst;
+use support::loopback::until;
+use support::reader::{Collected, Reader};
 
 pub(crate) const ENDS: Both<&str> = ["sender", "receiver"];
 const ADDRESSES: Both<Ipv4Addr> = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];

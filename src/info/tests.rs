@@ -66,7 +66,7 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
-/// What a little-endian kernel's bytes say, tests in `integration/matrix.rs` compare with its
+/// What a little-endian kernel's bytes say, tests in `integration/kernels/replay` compare with its
 /// header; here the same values lie in the bytes of both.
 #[test]
 fn a_big_endian_reply_says_what_a_little_endian_one_with_the_same_values_does() {

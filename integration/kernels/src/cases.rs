@@ -10,8 +10,8 @@ use rustix::net::sockopt::{set_tcp_congestion, set_tcp_user_timeout};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto};
 use tcpinfo::{State, TcpInfo, read};
 
-use crate::loopback::{Pair, until};
 use crate::record::{Place, Recorder};
+use support::loopback::{Pair, until};
 
 pub(crate) fn all(recorder: &mut Recorder) {
     blank(recorder);

@@ -6,17 +6,7 @@ mod boot;
 mod btf;
 mod cases;
 mod check;
-// What the tests of this machine's own kernel use too; each uses a part of it.
-#[allow(dead_code)]
-#[path = "../../lateness.rs"]
-mod lateness;
-#[allow(dead_code)]
-#[path = "../../loopback.rs"]
-mod loopback;
 mod raw;
-#[allow(dead_code)]
-#[path = "../../reader.rs"]
-mod reader;
 mod record;
 mod truth;
 

@@ -10,9 +10,9 @@ use tcpinfo::diag::{self, Query};
 use tcpinfo::{CongestionInfo, FIELDS, Kernel, Monitor, State, TcpInfo};
 
 use crate::btf;
-use crate::loopback::until;
 use crate::raw::{self, ROOM};
-use crate::reader::{Collected, Reader};
+use support::loopback::until;
+use support::reader::{Collected, Reader};
 
 /// Writes numbered lines, so that a lost or broken one is noticed.
 #[derive(Debug)]

@@ -288,10 +288,10 @@ fn what_is_read_once_per_half_range_is_exact() {
 #[test]
 fn segments_of_a_steady_connection_are_exact_up_to_a_whole_range() {
     Case::each(|case| {
-        let ecn = case.random.within(1..4_000);
+        let ecn = case.within(1..4_000);
         let mut watch = Monitored::new(case.path(ecn, 0));
         let shape = [0; 2].map(|_| case.random.below(5));
-        for _ in 0..case.random.within(1..24) {
+        for _ in 0..case.within(1..24) {
             // Retransmits and acknowledgements count too: in both directions no more than this.
             let most = (u64::from(u32::MAX) - 16) / (2 * (shape[0] + shape[1]).max(1));
             let segments = case.segments();

@@ -1,11 +1,9 @@
 //! Random cases of the model: paths, connections and what happens to them.
 
-#[path = "../../../../../integration/random.rs"]
-mod random;
-
-use random::Rng;
+use std::ops::Range;
 
 use crate::kernel::KernelVersion;
+use crate::monitor::sample::Rng;
 
 /// What the connections of one socket have in common.
 #[derive(Clone, Copy, Debug)]
@@ -69,21 +67,26 @@ const CASES: u64 = 1_000;
 impl Case {
     pub(super) fn each(mut check: impl FnMut(&mut Self)) {
         for number in 1..=CASES {
-            check(&mut Self { number, random: Rng::new(number) });
+            check(&mut Self { number, random: Rng::new(number << 32) });
         }
+    }
+
+    /// A number of a range.
+    pub(super) fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.random.below(range.end - range.start)
     }
 
     /// Small numbers, large ones, and those around half a range and a whole.
     pub(super) fn segments(&mut self) -> u64 {
         match self.random.below(2) {
-            0 => self.random.any() >> self.random.within(30..64),
-            _ => (self.random.within(1..4) << 31) + self.random.below(18) - 9,
+            0 => self.random.below(u64::MAX) >> self.within(30..64),
+            _ => (self.within(1..4) << 31) + self.random.below(18) - 9,
         }
     }
 
     /// Segments of two connections differ in size by no more than a fifth.
     pub(super) fn size(&mut self) -> u64 {
-        self.random.within(1_000..1_201)
+        self.within(1_000..1_201)
     }
 
     fn traffic(&mut self) -> Traffic {
@@ -92,16 +95,16 @@ impl Case {
             1 => [self.segments(), 0],
             _ => [0, self.segments()],
         };
-        Traffic::new(segments, self.size(), self.random.within(0..1 << 40))
+        Traffic::new(segments, self.size(), self.within(0..1 << 40))
     }
 
     /// Up to 23, few in the first cases: what fails there is short.
     pub(super) fn steps(&mut self, disconnects: bool) -> Vec<Action> {
-        let count = self.random.within(1..24.min(3 + self.number / 8));
+        let count = self.within(1..24.min(3 + self.number / 8));
         let step = |_| match self.random.below(if disconnects { 14 } else { 8 }) {
             0..4 => Action::Pass(self.traffic()),
             4..8 => Action::Read,
-            8..11 => Action::PassAgain(self.random.within(50..150), self.size()),
+            8..11 => Action::PassAgain(self.within(50..150), self.size()),
             _ => Action::Disconnect(self.random.below(2) == 0),
         };
         (0..count).map(step).collect()
@@ -111,18 +114,18 @@ impl Case {
         let kernels = ["3.10", "4.2", "4.19", "6.1", "6.18"].map(KernelVersion::literal);
         Path {
             kernel: kernels[self.random.below(5) as usize],
-            per_loss: self.random.within(32..100_000),
-            per_mark: self.random.within(1..100_000),
+            per_loss: self.within(32..100_000),
+            per_mark: self.within(1..100_000),
             per_ecn_byte,
             per_plb,
         }
     }
 
     pub(super) fn any_path(&mut self) -> Path {
-        let ecn = self.random.within(1..4_000);
+        let ecn = self.within(1..4_000);
         let plb = match self.random.below(2) {
             0 => 0,
-            _ => self.random.within(1 << 24..1 << 40),
+            _ => self.within(1 << 24..1 << 40),
         };
         self.path(ecn, plb)
     }
