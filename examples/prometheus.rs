@@ -30,20 +30,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     (0..3).for_each(|_| drop(thread::spawn(move || talk(address))));
 
-    let page = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9464".into());
+    let page = env::args().nth(1).unwrap_or("127.0.0.1:9464".into());
     let page = TcpListener::bind(&page).map_err(|error| format!("{page}: {error}"))?;
     let metrics = move || TextEncoder::new().encode_to_string(&registry.gather());
     thread::sleep(Duration::from_secs(1)); // something to see
     let (url, all) = (format!("http://{}/metrics", page.local_addr()?), metrics()?);
-    let totals: Vec<_> = all.lines().filter(|line| line.contains("_total{")).collect();
-    let next = "For a server of your own: examples/README.md";
-    if writeln!(io::stdout(), "{}\nAll metrics: curl {url}\n{next}", totals.join("\n")).is_err() {
+    let counted = all.lines().filter(|it| it.contains("_total{") && !it.ends_with(" 0"));
+    let totals = counted.collect::<Vec<_>>().join("\n");
+    let next = format!("All metrics: curl {url}\nFor a server of your own: examples/README.md");
+    if writeln!(io::stdout(), "{totals}\n{next}").is_err() {
         return Ok(()); // nobody reads, as in `| head`
     }
     for mut stream in page.incoming().flatten() {
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        // A request up to its empty line, whatever it asks for.
-        BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty);
+        BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty); // its head
         let (head, all) = (format!("HTTP/1.0 200 OK\r\nContent-Type: {TEXT_FORMAT}"), metrics()?);
         let _ = write!(stream, "{head}\r\n\r\n{all}"); // who left needs no answer
     }

@@ -22,7 +22,7 @@ need g++ -- c++ --version
 install_missing
 
 integration/tool.sh cargo-fuzz
-export PATH="$PWD/target/tools/bin:$PATH"
+export PATH="$cache/tools/bin:$PATH"
 
 # Invariants of the standard library and of `debug_assert` are worth their time here.
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Builds the OpenTelemetry Collector's core from Debian forky's packages: target/otelcol/otelcol.
 #
-# Takes some three minutes and 1.3 GB below target/, which it gives back; nothing when the program
-# is there already. `OTELCOL=/path/to/otelcol` makes the tests use another one.
+# Takes some three minutes and 1.3 GB below target/, which it gives back. The program is kept in the
+# cache of this user (prelude.sh), for other clones of the repository too, and made anew when its
+# sources are others. `OTELCOL=/path/to/otelcol` makes the tests use another one.
 source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
 
 sources=integration/otelcol output=$PWD/target/otelcol
 mkdir -p "$output"
-[ "$output/otelcol" -nt $sources/main.go ] && [ "$output/otelcol" -nt $sources/packages.txt ] && exit
+kept=$cache/otelcol-$(cat $sources/* | sha256sum | cut -c 1-16)
+ln -sf "$kept" "$output/otelcol"
+[ ! -x "$kept" ] || exit 0
 
 scratch=$(mktemp -d "$output/build.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -28,4 +31,7 @@ HOME=$scratch GO111MODULE=off GOPATH=$scratch/ours:$scratch/debian GOCACHE=$scra
     GOTOOLCHAIN=local GOPROXY=off GOFLAGS='' CGO_ENABLED=0 \
     "$root/usr/lib/$go/bin/go" build -trimpath -ldflags "-s -w -X main.version=$version" \
     -o "$scratch/otelcol" otelcol
-mv "$scratch/otelcol" "$output/otelcol"
+mkdir -p "$cache"
+# Whole or not at all, also from another file system.
+mv "$scratch/otelcol" "$kept.$$"
+mv "$kept.$$" "$kept"

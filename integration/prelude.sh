@@ -2,6 +2,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# What takes long to get and does not change with the sources, for every clone of the repository.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tcpinfo
+
 die() {
     printf 'integration/%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 1

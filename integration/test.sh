@@ -3,6 +3,20 @@
 #
 # Plain `cargo test` runs all tests that need nothing installed.
 source "$(dirname "${BASH_SOURCE[0]}")/prelude.sh"
+spent=$(mktemp)
+restore() { true; }
+closing() {
+    local status=$? user system
+    restore
+    # The second line is of all commands that ended. Not in a pipe, where it would be the pipe's.
+    times >"$spent"
+    read -r user system < <(tail -n 1 "$spent")
+    rm -f "$spent"
+    printf '\nintegration/test.sh: %d s, and of CPU time %s in programs, %s in the kernel\n' \
+        "$SECONDS" "$user" "$system"
+    exit "$status"
+}
+trap closing EXIT
 # Debian keeps tc, sysctl and modprobe where only root looks.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -47,7 +61,7 @@ if [ "$(id -u)" != 0 ]; then
         as_root tee "$file" <<<"$1" >/dev/null
     }
     if ! grep -qw bbr <<<"$allowed"; then
-        trap 'allow "$allowed"' EXIT
+        restore() { allow "$allowed"; }
         allow "$allowed bbr"
     fi
 fi

