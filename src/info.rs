@@ -367,7 +367,7 @@ pub(crate) const fn count(kind: FieldKind) -> usize {
 }
 
 /// The rows of a kind, in table order.
-#[cfg(feature = "otel")]
+#[cfg(all(feature = "otel", any(feature = "serde", test)))]
 pub(crate) fn rows(kind: FieldKind) -> impl Iterator<Item = &'static Field> {
     FIELDS.iter().filter(move |field| field.kind == kind)
 }

@@ -11,8 +11,10 @@ use crate::info::{FIELDS, Field, FieldKind};
 
 pub use attribute::{ATTRIBUTES, AttributeKind, MetricAttribute};
 use own::{OWN_OF_GROUPS, OWN_OF_MONITOR, RATES, SEGMENTS, TIMES, own};
-use shared::Shared;
-pub(crate) use shared::{PARTS, Parts, part_attribute};
+
+#[cfg(feature = "otel")]
+pub(crate) use shared::{PARTS, part_attribute};
+use shared::{Parts, Shared};
 
 /// Namespace of the metrics of groups.
 const GROUPS: &str = "tcp";

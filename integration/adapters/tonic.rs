@@ -130,7 +130,6 @@ async fn handlers_learn_of_a_watched_stream_what_they_did_of_the_bare_one() {
 #[test]
 fn servers_that_are_shown_set_what_serve_sets_by_default() {
     let shown = [
-        include_str!("../../src/stream/tonic.rs"),
         include_str!("../../examples/tonic/src/bin/tonic.rs"),
         include_str!("../../examples/tonic/src/bin/tonic_client.rs"),
     ];

@@ -292,7 +292,13 @@ fn nothing_grows_while_connections_come_and_go() {
     let seconds = std::env::var("TCPINFO_SOAK_SECONDS").unwrap_or_else(|_| "5".to_owned());
     let program = std::env::current_exe().expect("procfs");
     let mut alone = Command::new(program);
-    alone.args(["--exact", "soak::the_soak", "--ignored", "--nocapture", "--test-threads=1"]);
+    alone.args([
+        "--exact",
+        "monitor::soak::the_soak",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     // One arena: which of several has room is a matter of which thread ran when.
     alone.env("MALLOC_ARENA_MAX", "1");
     let output = alone.env("TCPINFO_SOAK_FOR", seconds).output().expect("this very program");

@@ -19,7 +19,7 @@ use support::lateness::{Lateness, in_time};
 use support::loopback::{Pair, until};
 
 /// From scrape to scrape, which is as long as one may take: twice that in each further attempt.
-const OFTEN: Duration = Duration::from_millis(100);
+const OFTEN: Duration = Duration::from_millis(200);
 const RARELY: Duration = Duration::from_secs(1);
 
 /// A pair whose sides have spoken, `bytes` one way and one byte back.
@@ -295,7 +295,7 @@ fn scrapes_under_churn(lateness: &Lateness) -> Result<(), String> {
                     drop(listener.accept().expect("the client connected"));
                     conversations.fetch_add(1, Ordering::Relaxed);
                     // As many as a busy service has, and some time for other tests.
-                    thread::park_timeout(Duration::from_millis(2));
+                    thread::park_timeout(Duration::from_millis(5));
                 }
             });
         }

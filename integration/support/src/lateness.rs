@@ -181,11 +181,24 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_beside_us_is_counted() {
-        // How many do is the machine's business.
-        let before = Crowd::default();
-        before.look();
-        assert_eq!(before.0[0].load(Ordering::Relaxed), 1);
+    fn more_tasks_than_cpus_are_a_crowd() {
+        let (crowd, done, begun) = (Crowd::default(), AtomicBool::new(false), Instant::now());
+        thread::scope(|scope| {
+            let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+            for _ in 0..=cpus {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            while crowd.0[1].load(Ordering::Relaxed) == 0 && begun.elapsed() < PATIENCE {
+                crowd.look();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let [seen, crowded] = crowd.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+        assert!(0 < crowded && crowded <= seen, "{crowded} of {seen}");
     }
 
     #[test]
