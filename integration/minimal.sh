@@ -8,7 +8,7 @@ need_rust
 # A copy without the other packages, whose own bounds are of no interest.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-tar --create Cargo.toml README.md src examples/*.rs integration/random.rs |
+tar --create Cargo.toml README.md src examples/*.rs |
     tar --extract --directory "$copy"
 sed -i '/^members = \[$/,/^\]$/d; /^default-members = /d' "$copy/Cargo.toml"
 # An option of cargo's that it takes from nightly toolchains, and from stable ones when asked so.

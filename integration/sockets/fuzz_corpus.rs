@@ -47,14 +47,11 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = Vec::new();
     for path in captures() {
         let bytes = bytes_in(&path);
-        let name = path.file_name().and_then(|name| name.to_str()).expect("ASCII names");
-        if name.starts_with("nl_") {
-            seeds.push(("netlink", bytes));
-        } else {
-            // As their own kernel's, and as any other's.
-            seeds.extend((0..RELEASES.len()).map(|it| ("decode", targets::reply(it, &bytes))));
-        }
+        // As their own kernel's, and as any other's.
+        seeds.extend((0..RELEASES.len()).map(|it| ("decode", targets::reply(it, &bytes))));
     }
+    let datagrams = entries(&root().join("src/diag/captures"));
+    seeds.extend(datagrams.iter().map(|path| ("netlink", bytes_in(path))));
     let pairs = RELEASES.iter().zip(RELEASES.iter().skip(1));
     seeds.extend(pairs.map(|(one, next)| ("kernel", format!("{one}\n{next}").into_bytes())));
     for (algorithm, len) in ALGORITHMS.iter().flat_map(|it| [0, 16, 20, 52].map(|len| (it, len))) {

@@ -66,10 +66,19 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
+/// Whether this is the repository, which has more than the published package.
+pub(crate) fn is_repository() -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").exists()
+}
+
 /// What a little-endian kernel's bytes say, tests in `integration/kernels/replay` compare with its
 /// header; here the same values lie in the bytes of both.
 #[test]
 fn a_big_endian_reply_says_what_a_little_endian_one_with_the_same_values_does() {
+    if !is_repository() {
+        println!("SKIPPED: replies of other byte order: the package leaves them out");
+        return;
+    }
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/data");
     let folders = fs::read_dir(data).expect("the data lie in the repository");
     let (big, little): (Vec<Captured>, Vec<Captured>) = folders

@@ -9,12 +9,12 @@ use crate::netlink::{Answer, Message};
 use super::super::abi::{AF_INET6, SOCK_DIAG_BY_FAMILY};
 use super::*;
 
-const EXACT: &str = include_str!("../../../integration/data/nl_k6.18_exact_estab.hex");
-const DUMP: &str = include_str!("../../../integration/data/nl_k6.18_dump_estab_extff.hex");
-const BARE: &str = include_str!("../../../integration/data/nl_k6.18_dump_estab_ext0.hex");
-const LISTEN: &str = include_str!("../../../integration/data/nl_k6.18_dump_listen_extff.hex");
-const SUBFLOW: &str = include_str!("../../../integration/data/nl_k6.18_dump_tcp_mptcp_subflow.hex");
-const CLOSED: &str = include_str!("../../../integration/data/nl_k6.18_event_destroy_client.hex");
+const EXACT: &str = include_str!("../captures/k6.18_exact_estab.hex");
+const DUMP: &str = include_str!("../captures/k6.18_dump_estab_extff.hex");
+const BARE: &str = include_str!("../captures/k6.18_dump_estab_ext0.hex");
+const LISTEN: &str = include_str!("../captures/k6.18_dump_listen_extff.hex");
+const SUBFLOW: &str = include_str!("../captures/k6.18_dump_tcp_mptcp_subflow.hex");
+const CLOSED: &str = include_str!("../captures/k6.18_event_destroy_client.hex");
 
 fn kernel() -> Kernel {
     let Ok(kernel) = "6.18.44".parse();
