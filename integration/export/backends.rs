@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use support::lateness::PATIENCE;
+use support::loopback::until_every;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -187,15 +188,8 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 /// Asks now and then until there is an answer.
 #[track_caller]
-fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(start.elapsed() < PATIENCE, "{PATIENCE:?} without: {what}");
-        thread::park_timeout(Duration::from_millis(20));
-    }
+fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_every(Duration::from_millis(20), what, ask)
 }
 
 /// The result of a query of Prometheus' API.

@@ -7,21 +7,20 @@ mod sizes;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tcpinfo::{Group, Monitor, State};
 use tokio::runtime::Runtime;
 
 use receiver::Receiver;
+use support::exporter::Observed;
 use support::exposition::{Page, parsed};
 use support::lateness::PATIENCE;
 use support::loopback::{Pair, until};
@@ -42,33 +41,6 @@ pub(crate) fn within<T: Send + 'static>(
 
 /// The points of a push, and why it failed if it did.
 pub(crate) type Exported = (Vec<String>, Option<String>);
-
-/// An exporter that hands on what the SDK gave it and what became of that.
-struct Tee<E> {
-    exporter: E,
-    sender: Sender<Exported>,
-}
-
-impl<E: PushMetricExporter> PushMetricExporter for Tee<E> {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let lines = points::exported(metrics);
-        let result = self.exporter.export(metrics).await;
-        let _ = self.sender.send((lines, result.as_ref().err().map(ToString::to_string)));
-        result
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.exporter.temporality()
-    }
-}
 
 pub(crate) fn http(endpoint: &str, temporality: Temporality) -> MetricExporter {
     let proxies = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
@@ -96,7 +68,11 @@ pub(crate) fn provider(
     interval: Duration,
 ) -> (SdkMeterProvider, mpsc::Receiver<Exported>) {
     let (sender, seen) = mpsc::channel();
-    let reader = PeriodicReader::builder(Tee { exporter, sender }).with_interval(interval).build();
+    let exporter = Observed::new([exporter]).with_end(move |metrics, result| {
+        let failed = result.as_ref().err().map(ToString::to_string);
+        let _ = sender.send((points::exported(metrics), failed));
+    });
+    let reader = PeriodicReader::builder(exporter).with_interval(interval).build();
     let resource = Resource::builder_empty().with_service_name("tests").build();
     (SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build(), seen)
 }

@@ -1,20 +1,20 @@
 //! The tests' own rules: each is in one of two binaries, and what is left out says who runs it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rules::none;
-use super::source::{file, rust};
+use super::source::{File, rust};
 
 /// Folders of `integration/` that are packages of their own.
 const PACKAGES: &[&str] = &["api/", "kernels/src/", "support/"];
 
 /// Every file below a test binary, and the binary itself.
-fn below(binary: &str) -> BTreeSet<String> {
+fn below(binary: &str, files: &BTreeMap<&str, &File>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut left = vec![(format!("integration/{binary}.rs"), "integration".to_owned())];
     while let Some((path, folder)) = left.pop() {
         let mut folders = vec![folder];
-        let file = file(&path);
+        let file = files.get(path.as_str()).unwrap_or_else(|| panic!("no {path}"));
         let mut elsewhere = false;
         for line in file.code().0.lines() {
             let line = line.trim();
@@ -37,10 +37,12 @@ fn below(binary: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_test_is_in_one_binary() {
-    let (light, main) = (below("light"), below("main"));
+    let all: Vec<File> = rust().collect();
+    let files = all.iter().map(|file| (file.path.as_str(), file)).collect();
+    let [light, main] = ["light", "main"].map(|binary| below(binary, &files));
     let mut findings: Vec<String> =
         light.intersection(&main).map(|path| format!("{path}:1: it would run twice")).collect();
-    for file in rust() {
+    for file in &all {
         let Some(path) = file.path.strip_prefix("integration/") else { continue };
         let own = PACKAGES.iter().any(|package| path.starts_with(package));
         let (code, _) = file.code();

@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use socket2::{Domain, Socket, Type};
 use tcpinfo::{Group, Monitor};
@@ -21,33 +18,9 @@ use crate::export::otlp::receiver::{Answer, Receiver};
 use crate::export::otlp::{
     Exported, NEVER, crowd, grpc, http, points, provider, totals_are_right, within,
 };
+use support::exporter::Observed;
 use support::lateness::PATIENCE;
 use support::loopback::{Pair, until};
-
-/// An exporter that says when a push begins.
-struct Announced {
-    exporter: MetricExporter,
-    sender: mpsc::Sender<()>,
-}
-
-impl PushMetricExporter for Announced {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        let _ = self.sender.send(());
-        self.exporter.export(metrics).await
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.exporter.temporality()
-    }
-}
 
 /// What a push meets at first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,7 +59,10 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn pushing(exporter: MetricExporter, every: Duration) -> Self {
         let (sender, begun) = mpsc::channel();
-        let (provider, ended) = provider(Announced { exporter, sender }, every);
+        let announced = Observed::new([exporter]).with_begin(move || {
+            let _ = sender.send(());
+        });
+        let (provider, ended) = provider(announced, every);
         let monitor = Monitor::new();
         monitor.instrument(&provider);
         let group = monitor.group([KeyValue::new("group", "a")]);

@@ -1,19 +1,14 @@
 //! VictoriaMetrics, which takes OTLP over HTTP, and which samples PromQL finds there.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::MetricExporter;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue as Attribute;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Histogram, Sum};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::data::ResourceMetrics;
-use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use serde_json::Value;
 use tcpinfo::Monitor;
@@ -21,30 +16,9 @@ use tcpinfo::Monitor;
 use super::{Scratch, Server, eventually, free_address, get, program, scalar};
 use crate::export::otlp::receiver::Receiver;
 use crate::export::otlp::{ANSWERED, NEVER, converse, http, points, within};
+use support::exporter::Observed;
 use support::exposition::{Labels, name_of};
 use support::loopback::Pair;
-
-/// Exports everything twice.
-struct Both([MetricExporter; 2]);
-
-impl PushMetricExporter for Both {
-    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.0[0].export(metrics).await?;
-        self.0[1].export(metrics).await
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.iter().try_for_each(|exporter| exporter.shutdown_with_timeout(timeout))
-    }
-
-    fn temporality(&self) -> Temporality {
-        self.0[0].temporality()
-    }
-}
 
 /// Values by name, labels and time in milliseconds.
 type Samples = BTreeMap<(String, Labels, u64), f64>;
@@ -150,7 +124,7 @@ fn every_point_is_found_in_victoria_metrics() {
         server.ready(address, "/health");
         let receiver = Receiver::http();
         let endpoints = [format!("http://{address}/opentelemetry"), receiver.endpoint.clone()];
-        let exporter = Both(endpoints.map(|endpoint| http(&endpoint, temporality)));
+        let exporter = Observed::new(endpoints.map(|endpoint| http(&endpoint, temporality)));
         let reader = PeriodicReader::builder(exporter).with_interval(NEVER).build();
         let resource = Resource::builder_empty().with_service_name("tests").build();
         let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader);

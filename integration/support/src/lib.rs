@@ -5,6 +5,7 @@
 #![allow(missing_debug_implementations)]
 
 pub mod allocator;
+pub mod exporter;
 pub mod exposition;
 pub mod hosts;
 pub mod lateness;

@@ -31,14 +31,20 @@ impl Pair {
 
 /// Asks again and again until there is an answer; fails when none ever comes.
 #[track_caller]
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_every(Duration::from_micros(100), what, ask)
+}
+
+/// The same with a pause between two questions, for whoever works on the answer.
+#[track_caller]
+pub fn until_every<T>(pause: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(start.elapsed() < PATIENCE, "{PATIENCE:?} without: {what}");
-        std::thread::park_timeout(Duration::from_micros(100));
+        std::thread::park_timeout(pause);
     }
 }
 
