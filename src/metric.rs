@@ -12,7 +12,7 @@ use crate::info::{FIELDS, Field, FieldKind};
 pub use attribute::{ATTRIBUTES, AttributeKind, MetricAttribute};
 use own::{OWN_OF_GROUPS, OWN_OF_MONITOR, RATES, SEGMENTS, TIMES, own};
 
-#[cfg(feature = "otel")]
+#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 pub(crate) use shared::{PARTS, part_attribute};
 use shared::{Parts, Shared};
 
