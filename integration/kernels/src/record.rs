@@ -197,10 +197,11 @@ fn exported(collected: &Collected) -> Vec<Point> {
 
 fn name(series: &str) -> String {
     let (name, attributes) = series.split_once('{').expect("a series has attributes");
+    let keys = ["tcp.limited_by=", "tcp.ecn.codepoint="];
     let part = attributes
         .trim_end_matches('}')
         .split(',')
-        .find_map(|attribute| attribute.strip_prefix("tcp.limited_by="));
+        .find_map(|attribute| keys.iter().find_map(|key| attribute.strip_prefix(key)));
     format!("{name} {}", part.unwrap_or("-"))
 }
 
