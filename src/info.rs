@@ -467,6 +467,10 @@ macro_rules! table {
         /// Every field of [`TcpInfo`], in the kernel's order.
         pub const FIELDS: &[Field] = &[$({
             const PLACE: Place = table!(@place $int $offset $($first $end)?);
+            const _: () = assert!(
+                PLACE.end() <= wire::LEN,
+                concat!(stringify!($name), " lies beyond wire::LEN: raise it"),
+            );
             Field {
                 name: stringify!($name),
                 c_name: $c_name,

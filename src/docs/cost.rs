@@ -12,23 +12,22 @@
 //!
 //! # Measured
 //!
-//! Medians of `cargo bench -p tcpinfo-benches` on two cores and Linux 6.18, 2026-11-22 and, of
-//! sweeps and watches, 2026-11-24. The second column is a ratio: the time here, divided by the time
-//! of the bare system calls.
+//! Medians of `cargo bench -p tcpinfo-benches` on two cores and Linux 6.18, 2026-11-24. The second
+//! column is a ratio: the time here, divided by the time of the bare system calls.
 //!
 //! | what | beside the bare system calls |
 //! | --- | --- |
 //! | `read()`: one `getsockopt`, every field decoded, no allocation | 1.15 |
-//! | a sweep of 10,000 sockets in 10 groups, totals included | 1.18 |
-//! | the same collected to Prometheus text, every `tcp.*` metric | 1.41 |
-//! | watching a socket and dropping it, beside `TCP_INFO`, `SO_COOKIE` and `close` | 1.92 |
-//! | watching a socket and giving it back, beside `TCP_INFO` and `SO_COOKIE` | 2.12 |
-//! | the same for a socket that was given back before: one more read, as its base | 3.27 |
-//! | echo and HTTP through watched sockets, throughput and p99 | 0.998 to 1.003, 0.991 to 1.011 |
+//! | a sweep of 10,000 sockets in 10 groups, totals included | 1.19 |
+//! | the same collected to Prometheus text, every `tcp.*` metric | 1.33 |
+//! | watching a socket and dropping it, beside `TCP_INFO`, `SO_COOKIE` and `close` | 1.94 |
+//! | watching a socket and giving it back, beside `TCP_INFO` and `SO_COOKIE` | 2.13 |
+//! | the same for a socket that was given back before: one more read, as its base | 3.30 |
+//! | echo and HTTP through watched sockets, throughput and p99 | 0.994 to 1.000, 0.998 to 1.021 |
 //! | memory for each watched socket | 500 bytes |
 //!
 //! A thousand sockets with every `tcp.socket.*` series take 130 ms to collect and print. The sweep
-//! takes 0.6 ms of that.
+//! takes 0.7 ms of that.
 //!
 //! Some single costs:
 //!
