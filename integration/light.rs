@@ -13,6 +13,8 @@ mod sockets {
     mod congestion;
     #[cfg(feature = "diag")]
     mod diag;
+    #[cfg(feature = "diag")]
+    mod diag_details;
     mod fuzz_corpus;
     mod kernel_release;
     #[cfg(feature = "otel")]

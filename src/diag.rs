@@ -40,28 +40,35 @@ use rustix::io::Errno;
 
 // A file uses only files below its own line:
 //
-//     find               looks up one socket
+//     find   cgroup      looks up one socket; the path of a control group
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
 //     socket   channel   what the kernel answers; the netlink socket
+//     memory   ulp       parts of a socket: memory, the protocol in the kernel
 //     abi                the kernel's numbers and structures
 mod abi;
+mod cgroup;
 mod channel;
 mod dump;
 mod find;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
+mod memory;
 mod query;
 mod socket;
+mod ulp;
 
 pub use crate::netlink::MalformedReply;
+pub use cgroup::cgroup_path;
 pub use dump::Sockets;
 pub use find::find;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use fuzzing::check_datagram;
+pub use memory::{SocketMemory, SocketShutdown};
 pub use query::{IpFamily, Query};
 pub use socket::Socket;
+pub use ulp::{KernelTls, MptcpSubflow, UpperLayer};
 
 /// Every TCP socket of the network namespace except those in TIME_WAIT.
 ///

@@ -152,6 +152,14 @@ pub enum MalformedReply {
         /// Bytes available.
         room: usize,
     },
+    /// The content of an attribute is shorter than its type requires.
+    #[non_exhaustive]
+    Content {
+        /// The attribute's type. For one inside another, the type of the outer one.
+        kind: u16,
+        /// Bytes of its content.
+        len: usize,
+    },
     /// An address family is neither IPv4 nor IPv6.
     Family(u8),
     /// The attribute `INET_DIAG_INFO` is not a `TCP_INFO` reply.
@@ -170,6 +178,9 @@ impl fmt::Display for MalformedReply {
             }
             Self::Attribute { len, room } => {
                 write!(f, "netlink attribute of {len} bytes in {room}")
+            }
+            Self::Content { kind, len } => {
+                write!(f, "netlink attribute of type {kind} with {len} bytes of content")
             }
             Self::Family(family) => write!(f, "socket of address family {family}"),
             Self::Info(error) => error.fmt(f),

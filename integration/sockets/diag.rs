@@ -321,6 +321,7 @@ fn nobodys_part() {
     let socket = find(local, peer).expect("sock_diag answers").expect("somebody's socket");
     assert_eq!(socket.cookie.to_string(), number);
     assert!(socket.info.is_some() && socket.inode.is_some());
+    assert_eq!(socket.mark, None, "the kernel hides marks");
     let everywhere = sockets().expect("sock_diag answers");
     assert!(everywhere.iter().any(|other| other.cookie == socket.cookie));
     println!("nobody found it");

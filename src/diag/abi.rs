@@ -3,6 +3,7 @@
 //! Structures have the kernel's names. Their members have them too, without `idiag_` and `sdiag_`.
 //! Ports and addresses are in network byte order, all other numbers in the machine's.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{MalformedReply, word};
@@ -21,10 +22,20 @@ pub(super) const INET_DIAG_INFO: u16 = 2;
 pub(super) const INET_DIAG_VEGASINFO: u16 = 3;
 /// Name of the congestion control algorithm. By its own bit.
 pub(super) const INET_DIAG_CONG: u16 = 4;
+/// Memory, an array of `u32`. By its own bit.
+pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
+/// Closed directions, a `u8`. Unasked.
+pub(super) const INET_DIAG_SHUTDOWN: u16 = 8;
 /// `struct tcp_dctcp_info`. By the bit of `INET_DIAG_VEGASINFO`.
 pub(super) const INET_DIAG_DCTCPINFO: u16 = 9;
+/// `SO_MARK`, a `u32`. Unasked, to callers with `CAP_NET_ADMIN`.
+pub(super) const INET_DIAG_MARK: u16 = 15;
 /// `struct tcp_bbr_info`. By the bit of `INET_DIAG_VEGASINFO`.
 pub(super) const INET_DIAG_BBRINFO: u16 = 16;
+/// The upper layer protocol, a nest. By the bit of `INET_DIAG_INFO`.
+pub(super) const INET_DIAG_ULP_INFO: u16 = 19;
+/// Number of the control group, a `u64`. Unasked.
+pub(super) const INET_DIAG_CGROUP_ID: u16 = 21;
 
 /// The bit of `idiag_ext` that asks for an attribute. Only attributes 1 to 8 have one.
 pub(super) const fn ext_bit(attribute: u16) -> u8 {
@@ -148,6 +159,12 @@ pub(super) fn ip_bytes(ip: IpAddr) -> [u8; 16] {
         }
         IpAddr::V6(ip) => ip.octets(),
     }
+}
+
+/// The text before the first NUL.
+pub(super) fn c_string(bytes: &[u8]) -> Cow<'_, str> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end])
 }
 
 #[cfg(test)]

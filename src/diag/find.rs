@@ -17,7 +17,7 @@ use super::socket::Socket;
 /// The one socket with these addresses, whoever owns it: one lookup in the kernel's hash table.
 ///
 /// `None` if there is none. A listener that would accept such a connection is not returned, a
-/// connection in TIME_WAIT is. The result includes congestion control.
+/// connection in TIME_WAIT is. The result includes congestion control and memory.
 ///
 /// Pass addresses as [`TcpStream::local_addr`](std::net::TcpStream::local_addr) returns them;
 /// `::ffff:192.0.2.1` is the same as `192.0.2.1`. The scope ids of IPv6 addresses count. This
@@ -89,7 +89,7 @@ fn request(local: SocketAddr, peer: SocketAddr) -> io::Result<InetDiagReqV2> {
     let interface = scopes.into_iter().find(|id| *id != 0).unwrap_or(0);
     let (sport, dport) = (local.port(), peer.port());
     let id = InetDiagSockId { sport, dport, src, dst, interface, ..InetDiagSockId::ANY };
-    let ext = Query::new().with_congestion().ext();
+    let ext = Query::new().with_congestion().with_memory().ext();
     Ok(InetDiagReqV2 { family, ext, states: 0, id })
 }
 
@@ -111,7 +111,7 @@ mod tests {
         let mapped = request(address("[::ffff:192.0.2.1]:80"), address("198.51.100.2:443"));
         let plain = request(address("192.0.2.1:80"), address("198.51.100.2:443"));
         let plain = plain.expect("both are IPv4");
-        assert_eq!((plain.family, plain.ext, plain.id.interface), (AF_INET, 0b1110, 0));
+        assert_eq!((plain.family, plain.ext, plain.id.interface), (AF_INET, 0b100_1110, 0));
         assert_eq!((plain.id.sport, plain.id.dport), (80, 443));
         assert_eq!(plain.id.cookie, InetDiagSockId::ANY.cookie);
         assert_eq!(mapped.expect("both are IPv4"), plain);

@@ -3,8 +3,8 @@
 use crate::state::State;
 
 use super::abi::{
-    AF_INET, AF_INET6, INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_VEGASINFO, InetDiagReqV2,
-    InetDiagSockId, ext_bit,
+    AF_INET, AF_INET6, INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO,
+    InetDiagReqV2, InetDiagSockId, ext_bit,
 };
 use super::socket::Socket;
 
@@ -26,6 +26,7 @@ pub struct Query {
     local_port: u16,
     peer_port: u16,
     congestion: bool,
+    memory: bool,
 }
 
 impl Query {
@@ -37,7 +38,7 @@ impl Query {
     /// of sockets in that state, all without `info`.
     pub const fn new() -> Self {
         let states = Self::KNOWN_STATES & !(1 << State::TimeWait.number());
-        Self { states, family: None, local_port: 0, peer_port: 0, congestion: false }
+        Self { states, family: None, local_port: 0, peer_port: 0, congestion: false, memory: false }
     }
 
     /// Only sockets in one of these states. The kernel filters.
@@ -73,6 +74,11 @@ impl Query {
         Self { congestion: true, ..self }
     }
 
+    /// Also ask for [`Socket::memory`]: 40 bytes more for each socket, and no lock.
+    pub const fn with_memory(self) -> Self {
+        Self { memory: true, ..self }
+    }
+
     /// The address families to ask the kernel for, one request each.
     pub(super) fn families(&self) -> &'static [u8] {
         match self.family {
@@ -94,7 +100,9 @@ impl Query {
     pub(super) fn ext(&self) -> u8 {
         const INFO: u8 = ext_bit(INET_DIAG_INFO);
         const CONGESTION: u8 = ext_bit(INET_DIAG_CONG) | ext_bit(INET_DIAG_VEGASINFO);
-        if self.congestion { INFO | CONGESTION } else { INFO }
+        const MEMORY: u8 = ext_bit(INET_DIAG_SKMEMINFO);
+        let chosen = [(self.congestion, CONGESTION), (self.memory, MEMORY)];
+        chosen.into_iter().filter(|(asked, _)| *asked).fold(INFO, |ext, (_, bits)| ext | bits)
     }
 
     /// The request for a dump of one address family, `AF_INET` or `AF_INET6`.
@@ -130,6 +138,7 @@ mod tests {
         let id = InetDiagSockId { sport: 443, dport: 80, ..InetDiagSockId::ANY };
         let expected = InetDiagReqV2 { family: AF_INET6, ext: 0b10, states: 0x400, id };
         assert_eq!(query.clone().with_peer_port(80).request(AF_INET6), expected);
-        assert_eq!(query.with_congestion().request(AF_INET6).ext, 0b1110);
+        assert_eq!(query.clone().with_congestion().request(AF_INET6).ext, 0b1110);
+        assert_eq!(query.with_memory().request(AF_INET6).ext, 0b100_0010);
     }
 }

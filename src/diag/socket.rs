@@ -1,6 +1,5 @@
 //! One TCP socket, decoded from a reply of `sock_diag`. Pure: bytes in, values out.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::congestion::Congestion;
@@ -10,9 +9,12 @@ use crate::netlink::{Attributes, MalformedReply};
 use crate::state::State;
 
 use super::abi::{
-    INET_DIAG_BBRINFO, INET_DIAG_CONG, INET_DIAG_DCTCPINFO, INET_DIAG_INFO, INET_DIAG_VEGASINFO,
-    InetDiagMsg, ip,
+    INET_DIAG_BBRINFO, INET_DIAG_CGROUP_ID, INET_DIAG_CONG, INET_DIAG_DCTCPINFO, INET_DIAG_INFO,
+    INET_DIAG_MARK, INET_DIAG_SHUTDOWN, INET_DIAG_SKMEMINFO, INET_DIAG_ULP_INFO,
+    INET_DIAG_VEGASINFO, InetDiagMsg, c_string, ip,
 };
+use super::memory::{SocketMemory, SocketShutdown};
+use super::ulp::UpperLayer;
 
 /// One TCP socket as `sock_diag` describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,39 @@ pub struct Socket {
     pub info: Option<TcpInfo>,
     /// Congestion control. Absent if it was not asked for, and if `info` is absent.
     pub congestion: Option<Congestion>,
+    /// Number of the control group (version 2) in which a program made the socket: see
+    /// [`cgroup_path`](super::cgroup_path). Since Linux 5.8.
+    ///
+    /// An accepted connection has the group of its listener. A program that moves to another group
+    /// does not take its sockets along.
+    ///
+    /// Absent if `info` is absent, in destroy events, and if the kernel was built without
+    /// `CONFIG_SOCK_CGROUP_DATA`. Asked for or not, it is always sent.
+    #[doc(alias = "INET_DIAG_CGROUP_ID")]
+    pub cgroup: Option<u64>,
+    /// Memory in use and its limits, and dropped packets. Since Linux 3.3.
+    ///
+    /// Absent if it was not asked for, see [`Query::with_memory`](super::Query::with_memory), and
+    /// if `info` is absent.
+    #[doc(alias = "INET_DIAG_SKMEMINFO")]
+    pub memory: Option<SocketMemory>,
+    /// Which directions are closed. Since Linux 3.8.
+    ///
+    /// Absent if `info` is absent, and in destroy events. Asked for or not, it is always sent.
+    #[doc(alias = "INET_DIAG_SHUTDOWN")]
+    pub shutdown: Option<SocketShutdown>,
+    /// Protocol of the kernel that uses the socket: TLS, Multipath TCP. Since Linux 5.4.
+    ///
+    /// Absent if there is none, which is usual; in destroy events; and to a caller without
+    /// `CAP_NET_ADMIN` before Linux 6.15. It comes with `info` and costs nothing if it is absent.
+    #[doc(alias = "INET_DIAG_ULP_INFO")]
+    pub upper_layer: Option<UpperLayer>,
+    /// `SO_MARK`, 0 if the program set none. Since Linux 4.9.
+    ///
+    /// Absent to a caller without `CAP_NET_ADMIN`, and in destroy events. Asked for or not, it is
+    /// always sent to others.
+    #[doc(alias = "INET_DIAG_MARK")]
+    pub mark: Option<u32>,
 }
 
 impl Socket {
@@ -76,6 +111,11 @@ impl Socket {
         let mut info = None;
         let mut algorithm = None;
         let mut report = None;
+        let mut cgroup = None;
+        let mut memory = None;
+        let mut shutdown = None;
+        let mut upper_layer = None;
+        let mut mark = None;
         for attribute in Attributes(attributes) {
             let (kind, content) = attribute?;
             match kind {
@@ -86,6 +126,13 @@ impl Socket {
                 INET_DIAG_VEGASINFO | INET_DIAG_DCTCPINFO | INET_DIAG_BBRINFO => {
                     report = Some((kind, content));
                 }
+                INET_DIAG_CGROUP_ID => {
+                    cgroup = Some(u64::from_ne_bytes(first(kind, content)?));
+                }
+                INET_DIAG_SKMEMINFO => memory = Some(SocketMemory::decode(content)?),
+                INET_DIAG_SHUTDOWN => shutdown = Some(SocketShutdown::decode(content)?),
+                INET_DIAG_ULP_INFO => upper_layer = UpperLayer::decode(content)?,
+                INET_DIAG_MARK => mark = Some(u32::from_ne_bytes(first(kind, content)?)),
                 _ => {}
             }
         }
@@ -104,8 +151,18 @@ impl Socket {
                 let report = report.filter(|(kind, _)| belongs(*kind, &algorithm));
                 Congestion::decode(&algorithm, report.map_or(&[], |(_, content)| content))
             }),
+            cgroup,
+            memory,
+            shutdown,
+            upper_layer,
+            mark,
         })
     }
+}
+
+/// The first bytes of an attribute.
+fn first<const N: usize>(kind: u16, content: &[u8]) -> Result<[u8; N], MalformedReply> {
+    content.first_chunk().copied().ok_or(MalformedReply::Content { kind, len: content.len() })
 }
 
 /// Whether a report can come from the named algorithm.
@@ -136,12 +193,6 @@ fn addresses(msg: &InetDiagMsg, interface: Option<u32>) -> Result<[SocketAddr; 2
         _ => SocketAddr::new(ip, port),
     };
     Ok([address(local, msg.id.sport), address(peer, msg.id.dport)])
-}
-
-/// The text before the first NUL.
-fn c_string(bytes: &[u8]) -> Cow<'_, str> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end])
 }
 
 #[cfg(feature = "serde")]

@@ -7,6 +7,7 @@ use crate::info::tests::bytes;
 use crate::netlink::{Answer, Message};
 
 use super::super::abi::{AF_INET6, SOCK_DIAG_BY_FAMILY};
+use super::super::ulp::MptcpSubflow;
 use super::*;
 
 const EXACT: &str = include_str!("../captures/k6.18_exact_estab.hex");
@@ -70,6 +71,17 @@ fn a_connection_as_linux_6_18_told_it() {
     };
     assert_eq!((&*congestion.algorithm, bbr.bandwidth), ("bbr", Some(0x1_406f_387d)));
     assert_eq!(bbr.min_rtt, Some(Duration::from_micros(10)));
+    let memory = SocketMemory {
+        rmem_alloc: 0,
+        rcvbuf: 131_072,
+        wmem_alloc: 0,
+        sndbuf: 3_939_840,
+        fwd_alloc: 0,
+        wmem_queued: 0,
+        optmem: 0,
+        backlog: Some(0),
+        drops: Some(0),
+    };
     let expected = Socket {
         state: State::Established,
         local: loopback(60948),
@@ -82,6 +94,11 @@ fn a_connection_as_linux_6_18_told_it() {
         send_queue: 0,
         info: socket.info.clone(),
         congestion: socket.congestion.clone(),
+        cgroup: Some(1),
+        memory: Some(memory),
+        shutdown: Some(SocketShutdown { receive: false, send: false }),
+        upper_layer: None,
+        mark: Some(0),
     };
     assert_eq!(socket, expected);
 }
@@ -102,7 +119,9 @@ fn what_was_not_asked_for_is_absent() {
     let both = sockets(&bytes(BARE)).expect("captured");
     assert_eq!(both.len(), 2);
     for socket in both {
-        assert_eq!((socket.info, socket.congestion), (None, None));
+        assert_eq!((socket.info, socket.congestion, socket.memory), (None, None, None));
+        // The kernel sends these unasked.
+        assert_eq!((socket.cgroup, socket.mark), (Some(1), Some(0)));
     }
 }
 
@@ -126,9 +145,37 @@ fn unknown_attributes_are_skipped() {
 }
 
 #[test]
+fn a_subflow_names_its_connection() {
+    let told = one(SUBFLOW).upper_layer.expect("it was captured by root");
+    assert_eq!((&*told.name, told.tls), ("mptcp", None));
+    let subflow = MptcpSubflow {
+        remote_token: Some(0),
+        local_token: Some(0x1e95_3200),
+        flags: Some(0xc3),
+        remote_id: Some(0),
+        local_id: Some(0),
+    };
+    assert_eq!(told.mptcp, Some(subflow));
+}
+
+#[test]
+fn a_short_attribute_is_an_error_with_its_type() {
+    let head = &bytes(EXACT)[16..16 + InetDiagMsg::LEN];
+    for (kind, needs) in [(7_u16, 28), (8, 1), (15, 4), (21, 8)] {
+        for len in 0..=needs {
+            let size = u16::try_from(4 + len).expect("a short attribute");
+            let payload = [head, &size.to_ne_bytes(), &kind.to_ne_bytes(), &vec![1; len]].concat();
+            let error = Socket::decode(&payload, &kernel()).err();
+            assert_eq!(error, (len < needs).then_some(MalformedReply::Content { kind, len }));
+        }
+    }
+}
+
+#[test]
 fn a_socket_nobody_holds_has_no_owner() {
     let closed = one(CLOSED);
     assert_eq!((closed.state, closed.uid, closed.inode), (State::Close, None, None));
+    assert_eq!((&closed.cgroup, &closed.shutdown, closed.mark), (&None, &None, None));
     assert_eq!(closed.info.and_then(|info| info.bytes_acked), Some(5002));
     let mut kept = bytes(CLOSED);
     kept[80..82].copy_from_slice(&1000_u16.to_ne_bytes());
