@@ -15,6 +15,8 @@ mod sockets {
     mod diag;
     #[cfg(feature = "diag")]
     mod diag_details;
+    #[cfg(feature = "diag")]
+    mod diag_filter;
     mod fuzz_corpus;
     mod kernel_release;
     #[cfg(feature = "otel")]

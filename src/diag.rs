@@ -43,17 +43,21 @@ use rustix::io::Errno;
 //     find   cgroup      looks up one socket; the path of a control group
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
+//     filter   bytecode   prefix   what the kernel checks; as a program; ranges of addresses
 //     socket   channel   what the kernel answers; the netlink socket
 //     memory   ulp       parts of a socket: memory, the protocol in the kernel
 //     abi                the kernel's numbers and structures
 mod abi;
+mod bytecode;
 mod cgroup;
 mod channel;
 mod dump;
+mod filter;
 mod find;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod memory;
+mod prefix;
 mod query;
 mod socket;
 mod ulp;
@@ -61,11 +65,13 @@ mod ulp;
 pub use crate::netlink::MalformedReply;
 pub use cgroup::cgroup_path;
 pub use dump::Sockets;
+pub use filter::{Filter, FilterError};
 pub use find::find;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use fuzzing::check_datagram;
 pub use memory::{SocketMemory, SocketShutdown};
+pub use prefix::{InvalidPrefix, IpPrefix};
 pub use query::{IpFamily, Query};
 pub use socket::Socket;
 pub use ulp::{KernelTls, MptcpSubflow, UpperLayer};

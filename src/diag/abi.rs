@@ -15,6 +15,10 @@ pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 
+// Attribute of a request.
+/// A program that selects sockets.
+pub(super) const INET_DIAG_REQ_BYTECODE: u16 = 1;
+
 // Attributes of a reply. Each comment says which bit of `idiag_ext` asks for it.
 /// `struct tcp_info`. By its own bit.
 pub(super) const INET_DIAG_INFO: u16 = 2;

@@ -19,6 +19,9 @@ impl Query {
     /// The kernel's own: `EPROTONOSUPPORT` without `NETLINK_SOCK_DIAG` (gVisor), `EACCES` or
     /// `EPERM` if a policy forbids it, `EMFILE`. A kernel without `inet_diag` is an error of the
     /// iterator: `ENOENT`.
+    ///
+    /// A [`FilterError`](super::FilterError) if the filter is too long; as an error of the iterator
+    /// if the kernel does not know a condition of the filter, or forbids it.
     pub fn dump(&self) -> io::Result<Sockets> {
         Sockets::start(Channel::open()?, self.clone())
     }
@@ -71,7 +74,7 @@ impl Sockets {
             return Ok(());
         };
         self.families = later;
-        self.seq = self.channel.send(NLM_F_DUMP, &self.query.request(*family).encode())?;
+        self.seq = self.channel.send(NLM_F_DUMP, &self.query.payload(*family)?)?;
         Ok(())
     }
 
@@ -87,7 +90,10 @@ impl Sockets {
                 return Ok(Some(Socket::decode(payload, Kernel::running())));
             }
             Answer::Done => self.request()?,
-            Answer::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            Answer::Failed(errno) => {
+                let known = self.query.filter().and_then(|filter| filter.error(errno));
+                return Err(known.map_or_else(|| io::Error::from_raw_os_error(errno), Into::into));
+            }
             Answer::Data { .. } | Answer::Acknowledged => {}
         }
         Ok(None)

@@ -3,9 +3,10 @@
 use crate::state::State;
 
 use super::abi::{
-    AF_INET, AF_INET6, INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_SKMEMINFO, INET_DIAG_VEGASINFO,
-    InetDiagReqV2, InetDiagSockId, ext_bit,
+    AF_INET, AF_INET6, INET_DIAG_CONG, INET_DIAG_INFO, INET_DIAG_REQ_BYTECODE, INET_DIAG_SKMEMINFO,
+    INET_DIAG_VEGASINFO, InetDiagReqV2, InetDiagSockId, ext_bit,
 };
+use super::filter::{Filter, FilterError};
 use super::socket::Socket;
 
 /// The IP version of the addresses that a socket uses.
@@ -27,6 +28,7 @@ pub struct Query {
     peer_port: u16,
     congestion: bool,
     memory: bool,
+    filter: Option<Filter>,
 }
 
 impl Query {
@@ -38,7 +40,15 @@ impl Query {
     /// of sockets in that state, all without `info`.
     pub const fn new() -> Self {
         let states = Self::KNOWN_STATES & !(1 << State::TimeWait.number());
-        Self { states, family: None, local_port: 0, peer_port: 0, congestion: false, memory: false }
+        Self {
+            states,
+            family: None,
+            local_port: 0,
+            peer_port: 0,
+            congestion: false,
+            memory: false,
+            filter: None,
+        }
     }
 
     /// Only sockets in one of these states. The kernel filters.
@@ -54,29 +64,44 @@ impl Query {
     ///
     /// With `Ipv6`, the kernel skips its IPv4 sockets. `Ipv4` saves nothing: the kernel keeps IPv4
     /// connections of dual-stack sockets among its IPv6 sockets.
-    pub const fn with_family(self, family: IpFamily) -> Self {
-        Self { family: Some(family), ..self }
+    pub const fn with_family(mut self, family: IpFamily) -> Self {
+        self.family = Some(family);
+        self
     }
 
     /// Only sockets with this local port, 0 for any. The kernel filters.
-    pub const fn with_local_port(self, port: u16) -> Self {
-        Self { local_port: port, ..self }
+    pub const fn with_local_port(mut self, port: u16) -> Self {
+        self.local_port = port;
+        self
     }
 
     /// Only sockets with this port on the other side, so no listeners; 0 for any. The kernel
     /// filters.
-    pub const fn with_peer_port(self, port: u16) -> Self {
-        Self { peer_port: port, ..self }
+    pub const fn with_peer_port(mut self, port: u16) -> Self {
+        self.peer_port = port;
+        self
     }
 
     /// Also ask for [`Socket::congestion`].
-    pub const fn with_congestion(self) -> Self {
-        Self { congestion: true, ..self }
+    pub const fn with_congestion(mut self) -> Self {
+        self.congestion = true;
+        self
     }
 
-    /// Also ask for [`Socket::memory`]: 40 bytes more for each socket, and no lock.
-    pub const fn with_memory(self) -> Self {
-        Self { memory: true, ..self }
+    /// Also ask for [`Socket::memory`]: 40 bytes more for each socket, and a twentieth more time.
+    pub const fn with_memory(mut self) -> Self {
+        self.memory = true;
+        self
+    }
+
+    /// Only sockets that meet this condition too; the last filter counts. The kernel filters.
+    pub fn with_filter(self, filter: Filter) -> Self {
+        Self { filter: Some(filter), ..self }
+    }
+
+    /// The filter, if there is one.
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
     }
 
     /// The address families to ask the kernel for, one request each.
@@ -111,6 +136,15 @@ impl Query {
         let id = InetDiagSockId { sport, dport, ..InetDiagSockId::ANY };
         InetDiagReqV2 { family, ext: self.ext(), states: self.states, id }
     }
+
+    /// The payload of that request: with the filter behind it.
+    pub(super) fn payload(&self, family: u8) -> Result<Vec<u8>, FilterError> {
+        let mut payload = self.request(family).encode();
+        if let Some(program) = self.filter().map(Filter::bytecode).transpose()?.flatten() {
+            payload.extend(attribute(INET_DIAG_REQ_BYTECODE, &program));
+        }
+        Ok(payload)
+    }
 }
 
 impl Default for Query {
@@ -119,9 +153,29 @@ impl Default for Query {
     }
 }
 
+/// An attribute whose content needs no padding.
+fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(4 + content.len()).expect("filters are limited");
+    [&len.to_ne_bytes(), &kind.to_ne_bytes(), content].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_is_an_attribute_after_the_request() {
+        let query = Query::new();
+        let plain = query.payload(AF_INET).expect("no filter");
+        assert_eq!(plain, query.request(AF_INET).encode());
+        let every = query.clone().with_filter(Filter::all([]));
+        assert_eq!(every.payload(AF_INET).as_ref(), Ok(&plain));
+        let none = query.with_filter(Filter::any([])).payload(AF_INET).expect("a short filter");
+        let jump = [8_u16, 1, 1 | 4 << 8, 8].map(|half| half.to_le_bytes());
+        if cfg!(target_endian = "little") {
+            assert_eq!(none, [&plain[..], jump.as_flattened()].concat());
+        }
+    }
 
     #[test]
     fn states_are_a_set_of_bits_that_have_a_name() {
