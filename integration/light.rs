@@ -16,6 +16,8 @@ mod sockets {
     #[cfg(feature = "diag")]
     mod diag_details;
     #[cfg(feature = "diag")]
+    mod diag_events;
+    #[cfg(feature = "diag")]
     mod diag_filter;
     mod fuzz_corpus;
     mod kernel_release;

@@ -41,6 +41,7 @@ use rustix::io::Errno;
 // A file uses only files below its own line:
 //
 //     find   cgroup      looks up one socket; the path of a control group
+//     events             tells the end of every socket
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
 //     filter   bytecode   prefix   what the kernel checks; as a program; ranges of addresses
@@ -52,6 +53,7 @@ mod bytecode;
 mod cgroup;
 mod channel;
 mod dump;
+mod events;
 mod filter;
 mod find;
 #[cfg(any(test, fuzzing))]
@@ -65,6 +67,7 @@ mod ulp;
 pub use crate::netlink::MalformedReply;
 pub use cgroup::cgroup_path;
 pub use dump::Sockets;
+pub use events::{Event, Events};
 pub use filter::{Filter, FilterError};
 pub use find::find;
 #[cfg(fuzzing)]

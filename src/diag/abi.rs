@@ -11,6 +11,10 @@ use crate::netlink::{MalformedReply, word};
 /// Type of requests, of their replies and of destroy events.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
+// Groups of `NETLINK_SOCK_DIAG` that the kernel tells of the end of TCP sockets.
+pub(super) const SKNLGRP_INET_TCP_DESTROY: u32 = 1;
+pub(super) const SKNLGRP_INET6_TCP_DESTROY: u32 = 3;
+
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;

@@ -1,18 +1,18 @@
 //! A netlink socket of `NETLINK_SOCK_DIAG`: sends requests to the kernel and receives messages.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::netlink::{MalformedReply, Message, NLM_F_REQUEST};
 
-use super::abi::SOCK_DIAG_BY_FAMILY;
+use super::abi::{SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SOCK_DIAG_BY_FAMILY};
 
 /// Size of the receive buffer: the kernel never makes a dump's datagrams longer.
 ///
@@ -36,9 +36,24 @@ pub(super) struct Channel {
 impl Channel {
     /// Opens a channel to the kernel, in the network namespace of the calling thread.
     pub(super) fn open() -> io::Result<Self> {
+        Self::with_groups(&[])
+    }
+
+    /// A channel on which the kernel tells the end of every TCP socket.
+    pub(super) fn listen() -> io::Result<Self> {
+        Self::with_groups(&[SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY])
+    }
+
+    /// Opens a channel that also receives what the kernel sends to these groups.
+    fn with_groups(groups: &[u32]) -> io::Result<Self> {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::DGRAM);
         let netlink =
             rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
+        if !groups.is_empty() {
+            // The address has a set of bits. Port 0: the kernel chooses one for us.
+            let groups = groups.iter().fold(0, |set, group| set | 1 << (group - 1));
+            rustix::net::bind(&netlink, &SocketAddrNetlink::new(0, groups))?;
+        }
         // Port 0 is the kernel. A connected socket receives nothing from other programs.
         rustix::net::connect(&netlink, &SocketAddrNetlink::new(0, 0))?;
         set_socket_timeout(&netlink, Timeout::Recv, Some(TIMEOUT))?;
@@ -63,26 +78,53 @@ impl Channel {
     /// The next message. Receives a datagram when the last one is consumed.
     pub(super) fn message(&mut self) -> io::Result<Message<'_>> {
         if self.consumed >= self.buffer.len() {
-            self.receive()?;
+            self.receive(RecvFlags::empty())?;
         }
-        let (message, len) = Message::first(&self.buffer[self.consumed..])?;
-        self.consumed += len;
+        self.first()
+    }
+
+    /// The next message, or `None` instead of waiting for a datagram.
+    pub(super) fn try_message(&mut self) -> io::Result<Option<Message<'_>>> {
+        if self.consumed >= self.buffer.len() {
+            match self.receive(RecvFlags::DONTWAIT) {
+                Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                    return Ok(None);
+                }
+                done => done?,
+            }
+        }
+        self.first().map(Some)
+    }
+
+    /// Consumes one message of the buffer, or all of them if that is malformed.
+    fn first(&mut self) -> io::Result<Message<'_>> {
+        let begin = std::mem::replace(&mut self.consumed, self.buffer.len());
+        let (message, len) = Message::first(&self.buffer[begin..])?;
+        self.consumed = begin + len;
         Ok(message)
     }
 
     /// Replaces the content of the buffer by one datagram.
-    fn receive(&mut self) -> io::Result<()> {
+    fn receive(&mut self, flags: RecvFlags) -> io::Result<()> {
         self.buffer.clear();
         self.consumed = 0;
         let room = self.buffer.capacity();
         // TRUNC returns the whole length of a datagram, also of one that is longer than the buffer.
         let (_, len) = retry_on_intr(|| {
-            rustix::net::recv(&self.netlink, spare_capacity(&mut self.buffer), RecvFlags::TRUNC)
+            let flags = flags | RecvFlags::TRUNC;
+            rustix::net::recv(&self.netlink, spare_capacity(&mut self.buffer), flags)
         })?;
         if len > room {
+            self.consumed = room;
             return Err(MalformedReply::Datagram { len, room }.into());
         }
         Ok(())
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
     }
 }
 

@@ -4,6 +4,7 @@ use crate::kernel::Kernel;
 use crate::netlink::{Answer, Attributes, HEADER, MalformedReply, Message};
 
 use super::abi::SOCK_DIAG_BY_FAMILY;
+use super::events::Event;
 use super::socket::Socket;
 
 /// Decodes a datagram as a dump does, and panics if a check fails.
@@ -33,6 +34,7 @@ fn decode(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<MalformedRep
             Err(malformed) => return (sockets, Some(malformed)),
         };
         assert!((HEADER..=rest.len()).contains(&len), "{len} of {}", rest.len());
+        check_event(&message, kernel);
         match message.answer() {
             Ok(Answer::Data { kind: SOCK_DIAG_BY_FAMILY, payload }) => {
                 assert!(payload.len() <= len - HEADER);
@@ -49,6 +51,19 @@ fn decode(datagram: &[u8], kernel: &Kernel) -> (Vec<Socket>, Option<MalformedRep
         rest = &rest[len..];
     }
     (sockets, None)
+}
+
+/// As an event, a message is the same socket as in a dump, or the same error, or nothing.
+fn check_event(message: &Message<'_>, kernel: &Kernel) {
+    let event = Event::decode(message, kernel);
+    match message.answer() {
+        Ok(Answer::Data { kind: SOCK_DIAG_BY_FAMILY, payload }) => {
+            let socket = Socket::decode(payload, kernel).map(|socket| Some(Event::Ended(socket)));
+            assert_eq!(event, socket);
+        }
+        Ok(_) => assert_eq!(event, Ok(None)),
+        Err(malformed) => assert_eq!(event, Err(malformed)),
+    }
 }
 
 /// Attributes follow one another without overlap, and only the last one can be malformed.
