@@ -19,6 +19,8 @@ mod sockets {
     mod diag_events;
     #[cfg(feature = "diag")]
     mod diag_filter;
+    #[cfg(feature = "diag")]
+    mod diag_owners;
     mod fuzz_corpus;
     mod kernel_release;
     #[cfg(feature = "otel")]

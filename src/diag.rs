@@ -41,7 +41,7 @@ use rustix::io::Errno;
 // A file uses only files below its own line:
 //
 //     find   cgroup      looks up one socket; the path of a control group
-//     events             tells the end of every socket
+//     events   owners    the end of every socket; which program holds one
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
 //     filter   bytecode   prefix   what the kernel checks; as a program; ranges of addresses
@@ -59,6 +59,7 @@ mod find;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod memory;
+mod owners;
 mod prefix;
 mod query;
 mod socket;
@@ -74,6 +75,7 @@ pub use find::find;
 #[doc(hidden)]
 pub use fuzzing::check_datagram;
 pub use memory::{SocketMemory, SocketShutdown};
+pub use owners::{Owner, Owners, owners};
 pub use prefix::{InvalidPrefix, IpPrefix};
 pub use query::{IpFamily, Query};
 pub use socket::Socket;
