@@ -8,6 +8,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// What the kernel says of a socket, beside another program.
 mod sockets {
+    mod diag_namespace;
     pub(crate) mod ss;
 }
 
@@ -38,7 +39,7 @@ mod export {
 mod faults {
     mod check;
     mod metrics;
-    mod namespace;
+    pub(crate) mod namespace;
     mod packet;
     mod relay;
     mod scene;

@@ -1,8 +1,9 @@
 //! Every TCP socket of the network namespace, whoever owns it, over `NETLINK_SOCK_DIAG`.
 //!
 //! The kernel walks its tables and describes each socket: addresses, state, queues, owner, and the
-//! same `TCP_INFO` that [`read`](crate::read) returns. The namespace is that of the calling thread.
-//! None of this needs a privilege, but Android forbids it to apps.
+//! same `TCP_INFO` that [`read`](crate::read) returns. The namespace is that of the calling thread;
+//! [`Query::with_namespace`] chooses another. Only that needs a privilege, but Android forbids all
+//! of this to apps.
 //!
 //! To observe the sockets of this program, [`read`](crate::read) each of them: that is cheaper. For
 //! a whole host, a dump costs about a microsecond per socket and one system call per 80 sockets.
@@ -40,13 +41,13 @@ use rustix::io::Errno;
 
 // A file uses only files below its own line:
 //
-//     find   cgroup      looks up one socket; the path of a control group
-//     events   owners    the end of every socket; which program holds one
+//     find   events      looks up one socket; tells the end of every socket
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
-//     filter   bytecode   prefix   what the kernel checks; as a program; ranges of addresses
-//     socket   channel   what the kernel answers; the netlink socket
-//     memory   ulp       parts of a socket: memory, the protocol in the kernel
+//     filter   owners    conditions that the kernel checks; which program holds a socket
+//     bytecode socket    those as a program; what the kernel says of a socket
+//     channel            the netlink socket
+//     prefix   namespace memory   ulp   cgroup
 //     abi                the kernel's numbers and structures
 mod abi;
 mod bytecode;
@@ -59,6 +60,7 @@ mod find;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod memory;
+mod namespace;
 mod owners;
 mod prefix;
 mod query;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -14,6 +14,12 @@ const WITHIN: &str = "TCPINFO_FAULTS_WITHIN";
 
 /// A network namespace. It lives as long as this, and as what was opened within.
 pub(crate) struct Namespace(OwnedFd);
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Namespace {
     fn new() -> io::Result<Self> {

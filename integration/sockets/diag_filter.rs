@@ -93,7 +93,8 @@ fn each_filter_finds_what_ss_finds() {
         format!("( sport = :{one} or dport = :{one} or sport = :{two} or dport = :{two} )");
     let all: BTreeSet<u64> =
         streams.iter().map(cookie).chain(listeners.iter().map(cookie)).collect();
-    let client = streams[0].local_addr().expect("it is bound").port();
+    let ports = streams.iter().map(|stream| stream.local_addr().expect("it is bound").port());
+    let highest = ports.max().expect("there are some");
     let localhost = || Filter::local(Ipv4Addr::LOCALHOST);
     let remote = || Filter::peer(prefix("127.0.9.0/24"));
 
@@ -103,11 +104,11 @@ fn each_filter_finds_what_ss_finds() {
         (Filter::local_port(one..=one), format!("sport = :{one}")),
         (Filter::peer_port(two..=two), format!("dport = :{two}")),
         (!Filter::local_port(one..=one), format!("sport != :{one}")),
-        (Filter::local_port(client..), format!("sport >= :{client}")),
-        (Filter::peer_port(..=client), format!("dport <= :{client}")),
+        (Filter::local_port(highest..), format!("sport >= :{highest}")),
+        (Filter::peer_port(..highest), format!("dport <= :{}", highest - 1)),
         (
-            Filter::any([one, client].map(|port| Filter::local_port(port..=port))),
-            format!("( sport = :{one} or sport = :{client} )"),
+            Filter::any([one, highest].map(|port| Filter::local_port(port..=port))),
+            format!("( sport = :{one} or sport = :{highest} )"),
         ),
         (localhost(), "src 127.0.0.1".to_owned()),
         (remote(), "dst 127.0.9.0/24".to_owned()),

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use crate::netlink::{MalformedReply, Message, NLM_F_REQUEST};
 
 use super::abi::{SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SOCK_DIAG_BY_FAMILY};
+use super::namespace::inside;
 
 /// Size of the receive buffer: the kernel never makes a dump's datagrams longer.
 ///
@@ -34,21 +35,22 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Opens a channel to the kernel, in the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
-        Self::with_groups(&[])
+    /// Opens a channel to the kernel, in this network namespace or in that of the calling thread.
+    pub(super) fn open(namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        Self::with_groups(&[], namespace)
     }
 
-    /// A channel on which the kernel tells the end of every TCP socket.
-    pub(super) fn listen() -> io::Result<Self> {
-        Self::with_groups(&[SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY])
+    /// A channel on which the kernel tells the end of every TCP socket of the namespace.
+    pub(super) fn listen(namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        Self::with_groups(&[SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY], namespace)
     }
 
     /// Opens a channel that also receives what the kernel sends to these groups.
-    fn with_groups(groups: &[u32]) -> io::Result<Self> {
+    fn with_groups(groups: &[u32], namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let (family, kind) = (AddressFamily::NETLINK, SocketType::DGRAM);
-        let netlink =
-            rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
+        let open =
+            || Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?);
+        let netlink = namespace.map_or_else(open, |namespace| inside(namespace, open))?;
         if !groups.is_empty() {
             // The address has a set of bits. Port 0: the kernel chooses one for us.
             let groups = groups.iter().fold(0, |set, group| set | 1 << (group - 1));

@@ -20,10 +20,12 @@ impl Query {
     /// `EPERM` if a policy forbids it, `EMFILE`. A kernel without `inet_diag` is an error of the
     /// iterator: `ENOENT`.
     ///
+    /// Those of `setns(2)` with a namespace: `EPERM`, `EINVAL` if it is none.
+    ///
     /// A [`FilterError`](super::FilterError) if the filter is too long; as an error of the iterator
     /// if the kernel does not know a condition of the filter, or forbids it.
     pub fn dump(&self) -> io::Result<Sockets> {
-        Sockets::start(Channel::open()?, self.clone())
+        Sockets::start(Channel::open(self.namespace())?, self.clone())
     }
 }
 

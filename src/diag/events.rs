@@ -94,11 +94,26 @@ impl Events {
     /// `EPERM` if a policy forbids it (Android), `ENOENT` without `inet_diag`.
     /// [`Unsupported`](io::ErrorKind::Unsupported) before Linux 4.2, which has no such events.
     pub fn open() -> io::Result<Self> {
+        Self::within(None)
+    }
+
+    /// Begins to listen in another network namespace, see
+    /// [`Query::with_namespace`](super::Query::with_namespace).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open) and of `setns(2)`: `EPERM`, `EINVAL` if it is no such
+    /// namespace.
+    pub fn open_in(namespace: impl AsFd) -> io::Result<Self> {
+        Self::within(Some(namespace.as_fd()))
+    }
+
+    fn within(namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         is_known(Kernel::running())?;
         // The first dump loads the kernel's modules, without which there would be no events.
         let nothing = Query::new().with_states([]).with_family(IpFamily::Ipv4);
         nothing.dump()?.next().transpose()?;
-        Ok(Self::new(Channel::listen()?))
+        Ok(Self::new(Channel::listen(namespace)?))
     }
 
     fn new(channel: Channel) -> Self {

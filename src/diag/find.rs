@@ -46,7 +46,7 @@ use super::socket::Socket;
 /// ```
 pub fn find(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
     let request = request(local, peer)?;
-    let mut channel = Channel::open()?;
+    let mut channel = Channel::open(None)?;
     let seq = channel.send(0, &request.encode())?;
     loop {
         let message = channel.message()?;
