@@ -8,7 +8,7 @@ use crate::netlink::{Answer, MalformedReply, NLM_F_DUMP};
 
 use super::abi::SOCK_DIAG_BY_FAMILY;
 use super::channel::Channel;
-use super::query::Query;
+use super::query::{IpFamily, Query};
 use super::socket::Socket;
 
 impl Query {
@@ -27,6 +27,12 @@ impl Query {
     pub fn dump(&self) -> io::Result<Sockets> {
         Sockets::start(Channel::open(self.namespace())?, self.clone())
     }
+}
+
+/// Fails as a dump does where there is no `inet_diag`; loads it where it is a module.
+pub(super) fn check() -> io::Result<()> {
+    let nothing = Query::new().with_states([]).with_family(IpFamily::Ipv4);
+    nothing.dump()?.next().transpose().map(drop)
 }
 
 /// A running dump: returns each socket as it is received, 32 KiB at a time.
@@ -139,7 +145,6 @@ mod tests {
 
     use super::super::abi::{AF_INET, AF_INET6};
     use super::super::channel::BUFFER;
-    use super::super::query::IpFamily;
     use super::*;
     use crate::netlink::Message;
 

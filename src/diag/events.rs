@@ -15,7 +15,7 @@ use crate::netlink::{Answer, MalformedReply, Message};
 
 use super::abi::SOCK_DIAG_BY_FAMILY;
 use super::channel::Channel;
-use super::query::{IpFamily, Query};
+use super::dump;
 use super::socket::Socket;
 
 /// The stream of TCP sockets that end in the network namespace, whoever owned them.
@@ -111,8 +111,7 @@ impl Events {
     fn within(namespace: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         is_known(Kernel::running())?;
         // The first dump loads the kernel's modules, without which there would be no events.
-        let nothing = Query::new().with_states([]).with_family(IpFamily::Ipv4);
-        nothing.dump()?.next().transpose()?;
+        dump::check()?;
         Ok(Self::new(Channel::listen(namespace)?))
     }
 

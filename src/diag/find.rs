@@ -11,7 +11,8 @@ use crate::state::State;
 
 use super::abi::{AF_INET, AF_INET6, InetDiagReqV2, InetDiagSockId, SOCK_DIAG_BY_FAMILY, ip_bytes};
 use super::channel::Channel;
-use super::query::{IpFamily, Query};
+use super::dump;
+use super::query::Query;
 use super::socket::Socket;
 
 /// The one socket with these addresses, whoever owns it: one lookup in the kernel's hash table.
@@ -62,8 +63,7 @@ pub fn find(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Socket>> {
             }
             Answer::Failed(errno) if errno == Errno::NOENT.raw_os_error() => {
                 // ENOENT also means a kernel without inet_diag. Then a dump fails as well.
-                let nothing = Query::new().with_states([]).with_family(IpFamily::Ipv4);
-                return nothing.dump()?.next().transpose();
+                return dump::check().map(|()| None);
             }
             Answer::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
             Answer::Data { .. } | Answer::Done | Answer::Acknowledged => {}

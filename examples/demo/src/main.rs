@@ -11,12 +11,10 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind::BrokenPipe, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::ExitCode;
-use std::thread;
 
 use example_demo::{page, traffic};
-use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tcpinfo::{Monitor, SocketAddresses, SocketIdentity};
@@ -39,27 +37,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let page = TcpListener::bind(&options.listen)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
 
-    for service in traffic::SERVICES {
-        // A server: all that one listener accepts is one group, and has series together (`tcp.*`).
-        let group = monitor.group([KeyValue::new("service", service.name)]);
-        let listener = group.watch(TcpListener::bind("127.0.0.1:0")?);
-        let address = listener.local_addr()?;
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let stream = group.watch(stream);
-                thread::spawn(move || service.answer(stream));
-                service.take_a_breath();
-            }
-        });
-        // A client: each of its few connections has series of its own (`tcp.socket.*`).
-        for client in service.clients {
-            let stream = TcpStream::connect(address)?;
-            let stream = monitor.watch(stream, [KeyValue::new("client", client.name)]);
-            thread::spawn(move || client.ask(stream));
-        }
-        // What nobody watches on this side the server sees nevertheless.
-        thread::spawn(move || service.visit(address));
-    }
+    traffic::start(&monitor)?;
 
     writeln!(io::stdout(), "metrics at http://{}/metrics, Ctrl-C ends", page.local_addr()?)?;
     let scrapes = page::serve(page, move || {

@@ -3,11 +3,14 @@
 //! A request is two numbers, the bytes that follow it and the bytes wanted back.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-pub const SERVICES: [&Service; 3] = [
+use opentelemetry::KeyValue;
+use tcpinfo::Monitor;
+
+const SERVICES: [&Service; 3] = [
     &Service {
         name: "api",
         think: Duration::from_millis(30),
@@ -56,10 +59,36 @@ const PIECE: usize = 64 << 10;
 const AT_ONCE: Duration = Duration::ZERO;
 const SLOW: Duration = Duration::from_millis(50);
 
+/// Starts every service with its clients and visitors, watched by the monitor.
+pub fn start(monitor: &Monitor) -> io::Result<()> {
+    for service in SERVICES {
+        // A server: all that one listener accepts is one group, and has series together (`tcp.*`).
+        let group = monitor.group([KeyValue::new("service", service.name)]);
+        let listener = group.watch(TcpListener::bind("127.0.0.1:0")?);
+        let address = listener.local_addr()?;
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let stream = group.watch(stream);
+                thread::spawn(move || service.answer(stream));
+                service.take_a_breath();
+            }
+        });
+        // A client: each of its few connections has series of its own (`tcp.socket.*`).
+        for client in service.clients {
+            let stream = TcpStream::connect(address)?;
+            let stream = monitor.watch(stream, [KeyValue::new("client", client.name)]);
+            thread::spawn(move || client.ask(stream));
+        }
+        // What nobody watches on this side the server sees nevertheless.
+        thread::spawn(move || service.visit(address));
+    }
+    Ok(())
+}
+
 /// What listens, and how it treats its clients.
-pub struct Service {
-    pub name: &'static str,
-    pub clients: &'static [Client],
+struct Service {
+    name: &'static str,
+    clients: &'static [Client],
     /// From the end of a request to its answer.
     think: Duration,
     reading: Duration,
@@ -68,8 +97,8 @@ pub struct Service {
 }
 
 /// Who keeps one connection, and asks again and again.
-pub struct Client {
-    pub name: &'static str,
+struct Client {
+    name: &'static str,
     sends: usize,
     wants: usize,
     /// From an answer to the next request.
@@ -79,7 +108,7 @@ pub struct Client {
 
 impl Service {
     /// Answers requests until the client leaves.
-    pub fn answer(&self, mut stream: impl Read + Write) -> io::Result<()> {
+    fn answer(&self, mut stream: impl Read + Write) -> io::Result<()> {
         loop {
             let mut request = [[0; 4]; 2];
             stream.read_exact(request.as_flattened_mut())?;
@@ -91,12 +120,12 @@ impl Service {
     }
 
     /// Between two connections, so that an accept queue can be seen.
-    pub fn take_a_breath(&self) {
+    fn take_a_breath(&self) {
         thread::sleep(Duration::from_millis(60));
     }
 
     /// Comes, asks once and leaves, over and over.
-    pub fn visit(&self, address: SocketAddr) -> io::Result<()> {
+    fn visit(&self, address: SocketAddr) -> io::Result<()> {
         let visitor =
             Client { name: "", sends: 200, wants: 5_000, pause: AT_ONCE, reading: AT_ONCE };
         loop {
@@ -114,7 +143,7 @@ impl Service {
 
 impl Client {
     /// Asks for ever.
-    pub fn ask(&self, mut stream: impl Read + Write) -> io::Result<()> {
+    fn ask(&self, mut stream: impl Read + Write) -> io::Result<()> {
         loop {
             self.ask_once(&mut stream)?;
             thread::sleep(self.pause);

@@ -11,13 +11,10 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind::BrokenPipe, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use example_demo::traffic;
-use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use tcpinfo::{FIELDS, Field, Monitor};
@@ -43,27 +40,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let monitor = Monitor::new();
     monitor.instrument(&provider);
 
-    for service in traffic::SERVICES {
-        // A server: all that one listener accepts is one group, and has series together (`tcp.*`).
-        let group = monitor.group([KeyValue::new("service", service.name)]);
-        let listener = group.watch(TcpListener::bind("127.0.0.1:0")?);
-        let address = listener.local_addr()?;
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let stream = group.watch(stream);
-                thread::spawn(move || service.answer(stream));
-                service.take_a_breath();
-            }
-        });
-        // A client: each of its few connections has series of its own (`tcp.socket.*`).
-        for client in service.clients {
-            let stream = TcpStream::connect(address)?;
-            let stream = monitor.watch(stream, [KeyValue::new("client", client.name)]);
-            thread::spawn(move || client.ask(stream));
-        }
-        // What nobody watches on this side the server sees nevertheless.
-        thread::spawn(move || service.visit(address));
-    }
+    traffic::start(&monitor)?;
 
     push::wait(options.seconds);
 

@@ -11,13 +11,11 @@
 use std::env;
 use std::error::Error;
 use std::io::{self, ErrorKind::BrokenPipe, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use example_demo::{page, traffic};
-use opentelemetry::KeyValue;
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use tcpinfo::Monitor;
@@ -44,24 +42,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let page = TcpListener::bind(&options.listen)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
 
-    for service in traffic::SERVICES {
-        let group = monitor.group([KeyValue::new("service", service.name)]);
-        let listener = group.watch(TcpListener::bind("127.0.0.1:0")?);
-        let address = listener.local_addr()?;
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let stream = group.watch(stream);
-                thread::spawn(move || service.answer(stream));
-                service.take_a_breath();
-            }
-        });
-        for client in service.clients {
-            let stream = TcpStream::connect(address)?;
-            let stream = monitor.watch(stream, [KeyValue::new("client", client.name)]);
-            thread::spawn(move || client.ask(stream));
-        }
-        thread::spawn(move || service.visit(address));
-    }
+    traffic::start(&monitor)?;
 
     writeln!(io::stdout(), "metrics at http://{}/metrics, pushed too", page.local_addr()?)?;
     page::serve(page, move || prometheus::TextEncoder::new().encode_to_string(&registry.gather()));
