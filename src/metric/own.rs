@@ -1,6 +1,7 @@
 //! The second table: metrics that no single field gives, and the bounds of histograms.
 
-use super::{InstrumentKind, Metric, Report, key};
+use super::instrument::{InstrumentKind, Metric, Report};
+use super::key;
 use crate::info::{Field, Row};
 
 /// A metric that no single field gives.
