@@ -4,7 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 /// The system's allocator, counted: a test binary makes it its `#[global_allocator]`.
 #[derive(Debug)]
@@ -17,6 +17,12 @@ thread_local! {
 /// Bytes allocated and not freed.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
+/// Whether what is allocated is touched at once.
+static TOUCHES: AtomicBool = AtomicBool::new(false);
+
+/// The smallest page of any machine.
+const PAGE: usize = 4_096;
+
 fn count() {
     // A thread that ends may allocate after its locals are gone; nobody counts there.
     let _ = COUNT.try_with(|count| count.set(count.get() + 1));
@@ -24,6 +30,27 @@ fn count() {
 
 fn grow(bytes: isize) {
     LIVE.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// From now on each page that is allocated is resident: the kernel gives one only when it is first
+/// written to, which for a large block may be hours after it was allocated.
+pub fn touch_from_now_on() {
+    TOUCHES.store(true, Ordering::Relaxed);
+}
+
+/// Writes to each page of a block from an offset on, where nothing but zeros or nothing at all was
+/// written before.
+///
+/// # Safety
+///
+/// The block is this large, unless it is null, and nobody else uses it.
+unsafe fn touch(block: *mut u8, from: usize, size: usize) {
+    if size >= PAGE && !block.is_null() && TOUCHES.load(Ordering::Relaxed) {
+        for at in (from..size).step_by(PAGE) {
+            // SAFETY: it is within the block.
+            unsafe { block.add(at).write_volatile(0) };
+        }
+    }
 }
 
 /// Bytes that the process has allocated and not freed.
@@ -46,22 +73,34 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
         grow(layout.size() as isize);
-        // SAFETY: the caller's contract, passed on.
-        unsafe { System.alloc(layout) }
+        // SAFETY: the caller's contract, passed on; the block is new.
+        unsafe {
+            let block = System.alloc(layout);
+            touch(block, 0, layout.size());
+            block
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count();
         grow(layout.size() as isize);
-        // SAFETY: the caller's contract, passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        // SAFETY: the caller's contract, passed on; the block is new.
+        unsafe {
+            let block = System.alloc_zeroed(layout);
+            touch(block, 0, layout.size());
+            block
+        }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
         grow(size as isize - layout.size() as isize);
-        // SAFETY: the caller's contract, passed on.
-        unsafe { System.realloc(pointer, layout, size) }
+        // SAFETY: the caller's contract, passed on; what the block gained is new.
+        unsafe {
+            let block = System.realloc(pointer, layout, size);
+            touch(block, layout.size(), size);
+            block
+        }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
