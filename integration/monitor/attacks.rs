@@ -2,6 +2,7 @@
 //! every order, descriptors that change under it.
 
 mod crowds;
+mod families;
 mod gauges;
 mod values;
 

@@ -251,10 +251,11 @@ impl Connections {
         own: impl FnOnce() -> Owner,
     ) -> Joined {
         self.slots.with(slot, |slot| {
-            let Some(connection) = slot.as_mut().filter(|it| it.key.cookie() == Some(cookie))
-            else {
-                return Joined::Gone;
+            // If it left meanwhile, its slot can be the other family's, with the same cookie.
+            let is_it = |it: &&mut Connection| {
+                it.key.indexed() == Some(cookie) && it.owner.family() == family
             };
+            let Some(connection) = slot.as_mut().filter(is_it) else { return Joined::Gone };
             if connection.is_another(handle.fd) {
                 return Joined::Another;
             }
