@@ -141,10 +141,12 @@ impl Connection {
             }
             _ => None,
         };
+        // A shared series does not say how many it opened, and goes with its last socket.
+        let is_group = self.owner.family() == MetricFamily::Group;
         let rare = self.rare();
         if let Some(last) = moved_from {
             rare.shown = None;
-            if is_opened && rare.opened_in.is_none() {
+            if is_group && is_opened && rare.opened_in.is_none() {
                 rare.opened_in = Some(last);
             }
         }

@@ -17,13 +17,16 @@ use support::loopback::Pair;
 type Act = Box<dyn FnMut(&mut Option<TcpStream>) + Send>;
 
 /// Does something with its socket when it is dropped.
-struct Acting {
+pub(super) struct Acting {
     socket: Option<TcpStream>,
     act: Act,
 }
 
 impl Acting {
-    fn new(socket: TcpStream, act: impl FnMut(&mut Option<TcpStream>) + Send + 'static) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        act: impl FnMut(&mut Option<TcpStream>) + Send + 'static,
+    ) -> Self {
         Self { socket: Some(socket), act: Box::new(act) }
     }
 }
@@ -50,7 +53,7 @@ fn scene() -> (Monitor, Group, Exports) {
     (monitor, group, exports)
 }
 
-fn take(socket: &mut Option<TcpStream>) -> TcpStream {
+pub(super) fn take(socket: &mut Option<TcpStream>) -> TcpStream {
     socket.take().expect("it is dropped once")
 }
 
