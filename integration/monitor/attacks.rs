@@ -4,6 +4,7 @@
 mod crowds;
 mod families;
 mod gauges;
+mod moves;
 mod values;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
