@@ -38,11 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let counted = all.lines().filter(|it| it.contains("_total{") && !it.ends_with(" 0"));
     let totals = counted.collect::<Vec<_>>().join("\n");
     let next = format!("All metrics: curl {url}\nFor a server of your own: examples/README.md");
-    if writeln!(io::stdout(), "{totals}\n{next}").is_err() {
-        return Ok(()); // nobody reads, as in `| head`
-    }
+    let said = writeln!(io::stdout(), "{totals}\n{next}");
+    let Ok(()) = said else { return Ok(()) }; // nobody reads, as in `| head`
     for mut stream in page.incoming().flatten() {
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let patience = Some(Duration::from_secs(1)); // who is slow holds nobody up
+        stream.set_read_timeout(patience).and(stream.set_write_timeout(patience))?;
         BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty); // its head
         let (head, all) = (format!("HTTP/1.0 200 OK\r\nContent-Type: {TEXT_FORMAT}"), metrics()?);
         let _ = write!(stream, "{head}\r\n\r\n{all}"); // who left needs no answer

@@ -52,4 +52,5 @@ mod examples {
     mod demo;
     mod otlp;
     mod servers;
+    mod slow_readers;
 }

@@ -98,6 +98,15 @@ pub(crate) fn with_two_of(
     }
 }
 
+/// The same for a closure that panics where something is wrong.
+pub(crate) fn in_two<F: FnOnce([Namespace; 2])>(work: F) {
+    let done = with_two_of(test_of::<F>(), |namespaces| {
+        work(namespaces);
+        Ok(())
+    });
+    done.expect("it panics instead");
+}
+
 fn again(test: &str) {
     let binary = std::env::current_exe().expect("this binary has a path");
     let output = Command::new("unshare")

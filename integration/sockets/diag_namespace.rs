@@ -7,7 +7,7 @@ use std::time::Duration;
 use tcpinfo::diag::{Event, Events, Query};
 use tcpinfo::{State, socket_cookie};
 
-use crate::faults::namespace::{Namespace, test_of, with_two_of};
+use crate::faults::namespace::{Namespace, in_two};
 
 fn cookie(socket: impl AsFd) -> u64 {
     socket_cookie(socket).expect("sockets have cookies")
@@ -26,14 +26,6 @@ fn listeners(query: &Query) -> Vec<u64> {
 fn query_in(namespace: &Namespace) -> Query {
     let descriptor = namespace.as_fd().try_clone_to_owned().expect("a descriptor");
     Query::new().with_states([State::Listen]).with_namespace(descriptor)
-}
-
-fn in_two<F: FnOnce([Namespace; 2])>(work: F) {
-    let done = with_two_of(test_of::<F>(), |namespaces| {
-        work(namespaces);
-        Ok(())
-    });
-    done.expect("it panics instead");
 }
 
 #[test]
