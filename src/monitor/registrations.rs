@@ -37,6 +37,8 @@ impl Registrations {
         self.all.rcu(|all| {
             let mut all = Vec::clone(all);
             all.push(number);
+            // Two threads can add in another order than they got their numbers in.
+            all.sort_unstable();
             all
         });
         self.count.fetch_add(1, Ordering::Relaxed);
