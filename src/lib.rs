@@ -108,9 +108,16 @@ pub use kernel::{Kernel, KernelVersion};
 pub use metric::{ATTRIBUTES, AttributeKind, InstrumentKind, Metric, MetricAttribute, metrics};
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 pub use monitor::{
-    Attributes, ConnectionSample, Group, GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot,
-    Snapshot, SocketAddresses, SocketIdentity, SocketProbe, SocketSnapshot, Watched, Worst,
+    Attributes, ConnectionSample, DiscoveryEvents, DiscoveryScope, DiscoverySnapshot, Group,
+    GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot, Snapshot, SocketAddresses,
+    SocketIdentity, SocketProbe, SocketSnapshot, Watched, Worst,
 };
+#[cfg(all(
+    feature = "diag",
+    feature = "otel",
+    any(target_os = "linux", target_os = "android")
+))]
+pub use monitor::{Discovered, Discovery};
 /// The metrics API this crate reports to, so that a program can name the very same version.
 #[cfg(feature = "otel")]
 pub use opentelemetry;

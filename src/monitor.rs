@@ -28,6 +28,8 @@ mod connection;
 mod connections;
 mod cookies;
 mod counters;
+#[cfg(feature = "diag")]
+mod discovery;
 mod failures;
 mod given_back;
 mod handles;
@@ -67,10 +69,15 @@ use opentelemetry::KeyValue;
 
 pub use self::attributes::Attributes;
 pub use self::builder::MonitorBuilder;
+#[cfg(feature = "diag")]
+pub use self::discovery::{Discovered, Discovery};
 pub use self::identity::{SocketAddresses, SocketIdentity};
 pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;
-pub use self::snapshot::{GroupSnapshot, MonitorSnapshot, Snapshot, SocketSnapshot};
+pub use self::snapshot::{
+    DiscoveryEvents, DiscoveryScope, DiscoverySnapshot, GroupSnapshot, MonitorSnapshot, Snapshot,
+    SocketSnapshot,
+};
 pub use self::watched::{SocketProbe, Watched};
 pub use self::worst::Worst;
 
@@ -181,6 +188,16 @@ impl Monitor {
         attributes: impl IntoIterator<Item = KeyValue>,
     ) -> Watched<&'s S> {
         self.watch(socket, attributes)
+    }
+
+    /// Finds sockets by itself from now on, until the returned value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// For a host: those of [`Query::dump`](crate::diag::Query::dump) and of its iterator.
+    #[cfg(feature = "diag")]
+    pub fn discover(&self, discovery: Discovery) -> std::io::Result<Discovered> {
+        Discovered::begin(&self.shared, discovery)
     }
 
     /// What it was built with.

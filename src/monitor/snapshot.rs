@@ -146,6 +146,56 @@ pub struct MonitorSnapshot {
     /// Sockets since the monitor was made that a cap folded into an overflow set. One that was
     /// given back counts again when it is watched and folded again.
     pub folded: u64,
+    /// Discovered sockets in the last sweep, without those that are watched.
+    pub discovered: u64,
+    /// How often the kernel had no room for events of ended sockets and dropped some.
+    pub event_overruns: u64,
+    /// The discoveries under way.
+    pub discoveries: Vec<DiscoverySnapshot>,
+}
+
+/// One discovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct DiscoverySnapshot {
+    /// Where it looks.
+    pub scope: DiscoveryScope,
+    /// Whether the kernel tells it the ends of sockets.
+    pub events: DiscoveryEvents,
+}
+
+/// Where a discovery looks for sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum DiscoveryScope {
+    /// In this process.
+    Process,
+    /// In the network namespace.
+    Host,
+}
+
+/// Whether the kernel tells a discovery the ends of sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum DiscoveryEvents {
+    /// It does: connections shorter than a sweep count as well.
+    Told,
+    /// They were not wanted.
+    Off,
+    /// It cannot: no netlink, a policy that forbids it, or a kernel before 4.2.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "kind_text"))]
+    Unavailable(std::io::ErrorKind),
+}
+
+#[cfg(feature = "serde")]
+fn kind_text<S: serde::Serializer>(
+    kind: &std::io::ErrorKind,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(kind)
 }
 
 #[cfg(feature = "serde")]

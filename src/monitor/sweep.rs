@@ -129,6 +129,9 @@ impl Sweeper {
             reads: connections.reader.reads(),
             read_errors: connections.failures.counts(),
             folded: connections.folded(),
+            discovered: 0,
+            event_overruns: 0,
+            discoveries: Vec::new(),
         };
         Swept { snapshot: Arc::new(Snapshot { at, groups, sockets, monitor }), ended }
     }
