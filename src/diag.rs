@@ -41,6 +41,7 @@ use rustix::io::Errno;
 
 // A file uses only files below its own line:
 //
+//     raw    wait        dumps and events as the monitor takes them
 //     find   events      looks up one socket; tells the end of every socket
 //     dump               asks for many sockets
 //     query              which sockets, and what to ask about each
@@ -48,11 +49,13 @@ use rustix::io::Errno;
 //     bytecode socket    those as a program; what the kernel says of a socket
 //     channel            the netlink socket
 //     prefix   namespace memory   ulp   cgroup
-//     abi                the kernel's numbers and structures
+//     abi    descriptors the kernel's numbers and structures; which descriptors are open
 mod abi;
 mod bytecode;
 mod cgroup;
 mod channel;
+#[cfg(feature = "otel")]
+mod descriptors;
 mod dump;
 mod events;
 mod filter;
@@ -64,11 +67,17 @@ mod namespace;
 mod owners;
 mod prefix;
 mod query;
+#[cfg(feature = "otel")]
+mod raw;
 mod socket;
 mod ulp;
+#[cfg(feature = "otel")]
+mod wait;
 
 pub use crate::netlink::MalformedReply;
 pub use cgroup::cgroup_path;
+#[cfg(feature = "otel")]
+pub(crate) use descriptors::{each_descriptor, inode_of};
 pub use dump::Sockets;
 pub use events::{Event, Events};
 pub use filter::{Filter, FilterError};
@@ -80,8 +89,12 @@ pub use memory::{SocketMemory, SocketShutdown};
 pub use owners::{Owner, Owners, owners};
 pub use prefix::{InvalidPrefix, IpPrefix};
 pub use query::{IpFamily, Query};
+#[cfg(feature = "otel")]
+pub(crate) use raw::{RawEvent, RawSocket, RepeatedDump};
 pub use socket::Socket;
 pub use ulp::{KernelTls, MptcpSubflow, UpperLayer};
+#[cfg(feature = "otel")]
+pub(crate) use wait::Waker;
 
 /// Every TCP socket of the network namespace except those in TIME_WAIT.
 ///

@@ -251,6 +251,7 @@ impl Cell for State {
 
 /// A reply as the monitor reads it: only what it needs, at the moment it needs it.
 #[cfg(feature = "otel")]
+#[derive(Clone, Copy)]
 pub(crate) struct Reply<'r> {
     bytes: &'r Bytes,
     len: usize,

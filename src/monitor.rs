@@ -29,6 +29,8 @@ mod connections;
 mod cookies;
 mod counters;
 #[cfg(feature = "diag")]
+mod discovered;
+#[cfg(feature = "diag")]
 mod discovery;
 mod failures;
 mod given_back;
@@ -40,8 +42,10 @@ mod ledger;
 mod locks;
 mod owner;
 mod phase;
+mod progress;
 mod ranking;
 mod reader;
+mod reading;
 mod registration;
 mod registrations;
 mod retirement;
@@ -57,6 +61,7 @@ mod tally;
 mod tests;
 mod views;
 mod watched;
+mod watching;
 mod worst;
 
 use std::fmt;
@@ -70,7 +75,9 @@ use opentelemetry::KeyValue;
 pub use self::attributes::Attributes;
 pub use self::builder::MonitorBuilder;
 #[cfg(feature = "diag")]
-pub use self::discovery::{Discovered, Discovery};
+pub use self::discovered::Discovered;
+#[cfg(feature = "diag")]
+pub use self::discovery::Discovery;
 pub use self::identity::{SocketAddresses, SocketIdentity};
 pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;

@@ -230,6 +230,12 @@ impl Provider {
                 }
             }
             Report::Watched => emit(FieldValue::Integer(snapshot.monitor.watched), &[]),
+            // Absent where nothing was ever discovered.
+            Report::Discovered | Report::EventOverruns if !snapshot.monitor.was_discovered => {}
+            Report::Discovered => emit(FieldValue::Integer(snapshot.monitor.discovered), &[]),
+            Report::EventOverruns => {
+                emit(FieldValue::Integer(snapshot.monitor.event_overruns), &[]);
+            }
             Report::Folded => emit(FieldValue::Integer(snapshot.monitor.folded), &[]),
             Report::ReadErrors => {
                 let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -138,6 +138,20 @@ impl Kernel {
     }
 }
 
+/// Blocks every signal on the calling thread: a signal for the process then goes to one of the
+/// program's own threads, as if this thread were not there.
+#[cfg(all(feature = "diag", feature = "otel"))]
+pub(crate) fn block_signals() {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigfillset` initialises the set that it is given, and `pthread_sigmask` reads it; a
+    // null pointer says that the old mask is not wanted. Both outlive the calls, and only the
+    // calling thread is changed.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+    }
+}
+
 /// Reads one option and returns how many bytes the kernel wrote.
 #[inline]
 fn option<const N: usize>(
@@ -197,6 +211,12 @@ mod watched {
         protocol.is_ok_and(|len| len == 4) && u32::from_ne_bytes(room) == IPPROTO_MPTCP
     }
 
+    /// Whether the descriptor is a Multipath TCP socket, whose cookie is not that of its subflows.
+    #[cfg(feature = "diag")]
+    pub(crate) fn has_subflows(fd: RawFd) -> bool {
+        shares_cookies(fd)
+    }
+
     /// Whether two descriptors are the same socket, by its inode. Slow.
     pub(crate) fn are_same(one: RawFd, other: RawFd) -> bool {
         let file = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
@@ -246,6 +266,12 @@ mod watched {
     pub(crate) fn is_gone(error: &io::Error) -> bool {
         let gone = [libc::EBADF, libc::ENOTSOCK, libc::EOPNOTSUPP, libc::ENOPROTOOPT];
         error.raw_os_error().is_some_and(|number| gone.contains(&number))
+    }
+
+    /// Whether the error says that the kernel has no cookies.
+    #[cfg(feature = "diag")]
+    pub(crate) fn is_without_cookies(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::ENOPROTOOPT)
     }
 
     /// A descriptor that has become another socket.

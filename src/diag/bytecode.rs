@@ -121,6 +121,40 @@ impl Program {
         self
     }
 
+    /// Runs the program, given what each test says; `None` if the end depends on a test that says
+    /// nothing.
+    #[cfg(feature = "otel")]
+    pub(super) fn run(&self, test: impl Fn(Test) -> Option<bool>) -> Option<bool> {
+        let end = self.0.len();
+        let mut at = 0;
+        while at < end {
+            let Instruction { test: asked, no } = self.0[at];
+            at = match asked.map_or(Some(false), &test) {
+                Some(true) => at + 1,
+                Some(false) => no,
+                None => return self.run_both_ways(test),
+            };
+        }
+        Some(at == end)
+    }
+
+    /// The same from the end to the beginning, through each instruction once.
+    #[cfg(feature = "otel")]
+    fn run_both_ways(&self, test: impl Fn(Test) -> Option<bool>) -> Option<bool> {
+        let end = self.0.len();
+        let mut ends = vec![None; end + 2];
+        (ends[end], ends[end + 1]) = (Some(true), Some(false));
+        for (at, Instruction { test: asked, no }) in self.0.iter().enumerate().rev() {
+            ends[at] = match asked.map_or(Some(false), &test) {
+                Some(true) => ends[at + 1],
+                Some(false) => ends[*no],
+                None if ends[at + 1] == ends[*no] => ends[*no],
+                None => None,
+            };
+        }
+        ends[0]
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

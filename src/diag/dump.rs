@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 use std::{fmt, io};
 
 use crate::kernel::Kernel;
-use crate::netlink::{Answer, MalformedReply, NLM_F_DUMP};
+use crate::netlink::{Answer, NLM_F_DUMP};
 
 use super::abi::SOCK_DIAG_BY_FAMILY;
 use super::channel::Channel;
@@ -45,25 +45,40 @@ pub(super) fn check() -> io::Result<()> {
 ///
 /// If only one socket cannot be decoded, the iterator returns the error and then the next sockets.
 /// Any other error ends the dump.
+///
+/// [`MalformedReply`]: super::MalformedReply
 pub struct Sockets {
     channel: Channel,
-    query: Query,
+    pub(super) query: Query,
     /// Address families that are still to be asked for.
     families: &'static [u8],
     /// Number of the current request.
     seq: u32,
     interrupted: bool,
-    finished: bool,
+    pub(super) finished: bool,
 }
 
 impl Sockets {
     /// Sends the query over a channel.
     fn start(channel: Channel, query: Query) -> io::Result<Self> {
-        let families = query.families();
-        let mut sockets =
-            Self { channel, query, families, seq: 0, interrupted: false, finished: false };
-        sockets.request()?;
+        let mut sockets = Self::idle(channel, query);
+        sockets.restart()?;
         Ok(sockets)
+    }
+
+    /// A dump that has not begun.
+    pub(super) fn idle(channel: Channel, query: Query) -> Self {
+        Self { channel, query, families: &[], seq: 0, interrupted: false, finished: true }
+    }
+
+    /// Sends the query, again if there was a dump before.
+    pub(super) fn restart(&mut self) -> io::Result<()> {
+        // The kernel refuses a dump while another one waits to be received.
+        if self.seq != 0 {
+            while self.channel.try_message()?.is_some() {}
+        }
+        (self.families, self.interrupted, self.finished) = (self.query.families(), false, false);
+        self.request()
     }
 
     /// Whether the kernel has said so far that its tables changed, so that the dump is
@@ -86,8 +101,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// Consumes one message and decodes its socket, if it has one. An outer error ends the dump.
-    fn step(&mut self) -> io::Result<Option<Result<Socket, MalformedReply>>> {
+    /// Consumes one message and returns its socket, if it has one. An error ends the dump.
+    pub(super) fn step<T>(&mut self, decode: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
         let message = self.channel.message()?;
         if message.seq != self.seq {
             return Ok(None);
@@ -95,7 +110,7 @@ impl Sockets {
         self.interrupted |= message.is_interrupted();
         match message.answer()? {
             Answer::Data { kind: SOCK_DIAG_BY_FAMILY, payload } => {
-                return Ok(Some(Socket::decode(payload, Kernel::running())));
+                return Ok(Some(decode(payload)));
             }
             Answer::Done => self.request()?,
             Answer::Failed(errno) => {
@@ -113,7 +128,7 @@ impl Iterator for Sockets {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.finished {
-            match self.step() {
+            match self.step(|payload| Socket::decode(payload, Kernel::running())) {
                 Ok(Some(Ok(socket))) if self.query.includes(&socket) => return Some(Ok(socket)),
                 Ok(Some(Err(malformed))) => return Some(Err(malformed.into())),
                 Ok(_) => {}

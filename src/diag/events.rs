@@ -85,6 +85,14 @@ pub enum Event {
     Lost,
 }
 
+/// What the next message was.
+pub(super) enum Taken<T> {
+    Message(T),
+    Lost,
+    /// There is none so far.
+    Nothing,
+}
+
 impl Events {
     /// Begins to listen in the network namespace of the calling thread. No earlier end is told.
     ///
@@ -157,17 +165,28 @@ impl Events {
     /// inside, if bytes are not an event. The next call skips them. Others of the kernel: `ENOMEM`.
     pub fn try_next(&mut self) -> io::Result<Option<Event>> {
         loop {
-            let message = match self.channel.try_message() {
-                Ok(Some(message)) => message,
-                Ok(None) => return Ok(None),
-                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                    return Ok(Some(Event::Lost));
-                }
-                Err(error) => return Err(error),
-            };
-            if let Some(event) = Event::decode(&message, Kernel::running())? {
-                return Ok(Some(event));
+            let decode = |message: &Message<'_>| Event::decode(message, Kernel::running());
+            return Ok(match self.take(decode)? {
+                Taken::Message(None) => continue,
+                Taken::Message(Some(event)) => Some(event),
+                Taken::Lost => Some(Event::Lost),
+                Taken::Nothing => None,
+            });
+        }
+    }
+
+    /// Takes the next message, without waiting for it.
+    pub(super) fn take<T>(
+        &mut self,
+        decode: impl FnOnce(&Message<'_>) -> Result<T, MalformedReply>,
+    ) -> io::Result<Taken<T>> {
+        match self.channel.try_message() {
+            Ok(Some(message)) => Ok(Taken::Message(decode(&message)?)),
+            Ok(None) => Ok(Taken::Nothing),
+            Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                Ok(Taken::Lost)
             }
+            Err(error) => Err(error),
         }
     }
 

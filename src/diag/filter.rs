@@ -9,6 +9,8 @@ use crate::kernel::KernelVersion;
 
 use super::bytecode::{End, MAX_LEN, Program, Test};
 use super::prefix::IpPrefix;
+#[cfg(feature = "otel")]
+use super::socket::Socket;
 
 /// A condition on sockets that the kernel checks: it sends only those that meet it.
 ///
@@ -129,6 +131,27 @@ impl Filter {
             return within & !Self(Program::test(Test::Address(end, mapped)));
         }
         within
+    }
+
+    /// Whether this socket meets the filter; `None` if the socket does not tell.
+    #[cfg(feature = "otel")]
+    pub(super) fn selects(&self, socket: &Socket) -> Option<bool> {
+        let port = |end| match end {
+            End::Local => socket.local.port(),
+            End::Peer => socket.peer.port(),
+        };
+        let ip = |end| match end {
+            End::Local => socket.local.ip(),
+            End::Peer => socket.peer.ip(),
+        };
+        self.0.run(|test| match test {
+            Test::PortAtLeast(end, least) => Some(port(end) >= least),
+            Test::PortAtMost(end, most) => Some(port(end) <= most),
+            Test::Address(end, prefix) => Some(prefix.contains(ip(end))),
+            Test::Interface(index) => Some(socket.interface.unwrap_or(0) == index),
+            Test::Mark { mark, mask } => socket.mark.map(|has| has & mask == mark),
+            Test::Cgroup(id) => socket.cgroup.map(|has| has == id),
+        })
     }
 
     /// The bytes for the kernel. `None` if every socket is selected: the kernel takes no empty

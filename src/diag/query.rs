@@ -1,5 +1,6 @@
 //! Which sockets to ask the kernel for, and what to ask about each. Pure.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::state::State;
@@ -33,6 +34,15 @@ pub struct Query {
     memory: bool,
     filter: Option<Filter>,
     namespace: Option<Namespace>,
+}
+
+impl IpFamily {
+    pub(super) fn includes(self, local: SocketAddr) -> bool {
+        match self {
+            Self::Ipv4 => local.is_ipv4(),
+            Self::Ipv6 => local.is_ipv6(),
+        }
+    }
 }
 
 impl Query {
@@ -126,7 +136,19 @@ impl Query {
         Self { namespace: Some(Namespace::new(namespace.into())), ..self }
     }
 
-    pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {
+    /// The same namespace, and nothing else of the query.
+    #[cfg(feature = "otel")]
+    pub(crate) fn of_namespace(&self) -> Self {
+        Self { namespace: self.namespace.clone(), ..Self::new() }
+    }
+
+    /// Whether both ask in the same namespace.
+    #[cfg(feature = "otel")]
+    pub(crate) fn shares_namespace(&self, other: &Self) -> bool {
+        self.namespace == other.namespace
+    }
+
+    pub(crate) fn namespace(&self) -> Option<BorrowedFd<'_>> {
         self.namespace.as_ref().map(Namespace::as_fd)
     }
 
@@ -143,13 +165,26 @@ impl Query {
         }
     }
 
+    pub(super) fn family(&self) -> Option<IpFamily> {
+        self.family
+    }
+
     /// Whether the socket uses addresses of the wanted family: the kernel cannot filter that.
     pub(super) fn includes(&self, socket: &Socket) -> bool {
-        match self.family {
-            None => true,
-            Some(IpFamily::Ipv4) => socket.local.is_ipv4(),
-            Some(IpFamily::Ipv6) => socket.local.is_ipv6(),
-        }
+        self.family.is_none_or(|family| family.includes(socket.local))
+    }
+
+    /// Whether a dump would have had this connection while it lived, as far as the socket says:
+    /// what the kernel does not tell of it meets no condition. States do not matter, except that a
+    /// query without established connections has none at all.
+    #[cfg(feature = "otel")]
+    pub(crate) fn selects(&self, socket: &Socket) -> bool {
+        let port = |wanted: u16, has: u16| wanted == 0 || wanted == has;
+        self.states >> State::Established.number() & 1 != 0
+            && self.includes(socket)
+            && port(self.local_port, socket.local.port())
+            && port(self.peer_port, socket.peer.port())
+            && self.filter().is_none_or(|filter| filter.selects(socket) == Some(true))
     }
 
     /// The attributes to ask for, as `idiag_ext`.

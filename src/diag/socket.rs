@@ -102,6 +102,35 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// A socket of which only a descriptor is known.
+    #[cfg(feature = "otel")]
+    pub(crate) fn of_descriptor(
+        cookie: u64,
+        addresses: [SocketAddr; 2],
+        inode: Option<u32>,
+        info: TcpInfo,
+    ) -> Self {
+        let [local, peer] = addresses.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()));
+        Self {
+            state: info.state,
+            local,
+            peer,
+            interface: None,
+            cookie,
+            uid: None,
+            inode,
+            receive_queue: 0,
+            send_queue: 0,
+            info: Some(info),
+            congestion: None,
+            cgroup: None,
+            memory: None,
+            shutdown: None,
+            upper_layer: None,
+            mark: None,
+        }
+    }
+
     /// Decodes the payload of a reply.
     pub(super) fn decode(payload: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
         let (msg, attributes) = InetDiagMsg::split(payload)?;

@@ -36,6 +36,9 @@ impl MetricAttribute {
             let known = (0..=u8::MAX).filter_map(|number| State::from(number).text());
             return known.chain(["unknown"]).collect();
         }
+        if self.name == key::ROLE {
+            return vec![key::ROLE_CLIENT, key::ROLE_SERVER];
+        }
         let mut values = Vec::new();
         for (name, value) in shared::attributes() {
             if name == self.name && !values.contains(&value) {
@@ -106,6 +109,24 @@ pub const ATTRIBUTES: &[MetricAttribute] = &[
         name: key::LOCAL_PORT,
         kind: AttributeKind::Integer,
         description: "Port of this side.",
+        is_upstream: true,
+    },
+    MetricAttribute {
+        name: key::ROLE,
+        kind: AttributeKind::Text,
+        description: "Which side of a discovered connection this is: that of the listener, or not.",
+        is_upstream: false,
+    },
+    MetricAttribute {
+        name: key::SERVER_ADDRESS,
+        kind: AttributeKind::Text,
+        description: "Address of the server, of a discovered connection that this process opened.",
+        is_upstream: true,
+    },
+    MetricAttribute {
+        name: key::SERVER_PORT,
+        kind: AttributeKind::Integer,
+        description: "Port of the server, of a discovered connection.",
         is_upstream: true,
     },
     MetricAttribute {

@@ -61,6 +61,8 @@ pub(crate) enum Report {
     Opened,
     Closed,
     Watched,
+    Discovered,
+    EventOverruns,
     ReadErrors,
     Folded,
     SweepDuration,

@@ -9,6 +9,12 @@ pub(crate) const COOKIE: &str = "tcp.socket.cookie";
 pub(crate) const PEER_ADDRESS: &str = "network.peer.address";
 pub(crate) const PEER_PORT: &str = "network.peer.port";
 pub(crate) const LOCAL_ADDRESS: &str = "network.local.address";
+/// Of discovered connections.
+pub(crate) const ROLE: &str = "tcp.role";
+pub(crate) const ROLE_SERVER: &str = "server";
+pub(crate) const ROLE_CLIENT: &str = "client";
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const LOCAL_PORT: &str = "network.local.port";
 /// Of the instrumentation scope: what tells monitors apart.
 pub(crate) const MONITOR_NAME: &str = "tcp.monitor.name";

@@ -97,6 +97,22 @@ pub(super) const OWN_OF_MONITOR: &[Own] = &[
         ..EMPTY
     },
     Own {
+        name: "tcp.monitor.discovered",
+        instrument: InstrumentKind::UpDownCounter,
+        unit: "{socket}",
+        report: Report::Discovered,
+        description: "Sockets that the monitor found by itself, without those watched.",
+        ..EMPTY
+    },
+    Own {
+        name: "tcp.monitor.event.overruns",
+        unit: "{overrun}",
+        report: Report::EventOverruns,
+        description: "How often the kernel dropped events of ended sockets, because the receive \
+                      buffer was full.",
+        ..EMPTY
+    },
+    Own {
         name: "tcp.monitor.read.errors",
         unit: "{error}",
         attributes: &[key::ERROR_TYPE],

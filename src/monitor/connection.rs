@@ -25,12 +25,13 @@ use std::time::Duration;
 use super::given_back::GivenBack;
 use super::handles::{Handle, Handles, Ownership};
 use super::history::{History, Series};
-use super::identity::SocketIdentity;
+use super::identity::{Ends, SocketIdentity};
 use super::labels::Labels;
 use super::locks::lock;
 use super::owner::Owner;
 use super::phase::{End, Phase};
 use super::reader::{ReadError, SocketReader, Verify};
+use super::reading::Reading;
 use super::registrations::Registrations;
 use super::sample::ConnectionSample;
 use super::set::{Membership, MetricFamily};
@@ -99,14 +100,6 @@ struct Unwatched {
     age: Duration,
 }
 
-/// One reply, and what it adds.
-pub(crate) struct Reading<'r> {
-    pub(crate) reply: Reply<'r>,
-    pub(crate) added: CounterNumbers,
-    /// Whether it is the first that shows a connection.
-    pub(crate) opened: bool,
-}
-
 impl Connection {
     /// A connection that is watched for the first time.
     pub(crate) fn new(key: Key, id: u64, handle: Handle, owner: Owner) -> Self {
@@ -124,6 +117,28 @@ impl Connection {
     /// It had ended as far as the monitor knew, and was counted then.
     pub(crate) fn mark_known(&mut self) {
         self.history.mark_known();
+    }
+
+    /// It was discovered before it was watched: its history goes on. `counted_in` is the group that
+    /// counts it.
+    #[cfg(feature = "diag")]
+    pub(crate) fn go_on(&mut self, history: History, counted_in: Membership) {
+        self.history = history;
+        let is_own =
+            matches!(&self.owner, Owner::Set(own) if Arc::ptr_eq(own.set(), counted_in.set()));
+        if self.history.is_opened() && !is_own {
+            self.rare().opened_in = Some(counted_in);
+        }
+    }
+
+    /// What it did so far, its group, and the group that counted it as opened if that is another.
+    #[cfg(feature = "diag")]
+    pub(crate) fn into_history(self) -> (History, Option<Membership>, Option<Membership>) {
+        let group = match self.owner {
+            Owner::Set(group) => Some(group),
+            Owner::Own(..) | Owner::Nobody => None,
+        };
+        (self.history, group, self.rare.and_then(|rare| rare.opened_in))
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -264,7 +279,7 @@ impl Connection {
             self.forget_labels(taken.series);
         }
         if let Owner::Own(attributes, labels @ None) = &mut self.owner {
-            let more = identity.attributes(fd, self.key.cookie(), reply.state());
+            let more = identity.attributes(Ends::Of(fd), self.key.cookie(), reply.state());
             *labels = more.map(|more| Arc::new(Labels::new(attributes.with(more))));
         }
         Reading { reply, added: taken.added, opened: taken.opened }
@@ -310,7 +325,7 @@ impl Connection {
             return Some(Arc::clone(shown));
         }
         let Owner::Set(membership) = &self.owner else { return None };
-        let more = identity.always(fd, self.key.cookie()?, state)?;
+        let more = identity.always(Ends::Of(fd), self.key.cookie()?, state)?;
         let labels = Arc::new(Labels::new(membership.set().labels.plain.with(more)));
         self.rare().shown = Some(Arc::clone(&labels));
         Some(labels)

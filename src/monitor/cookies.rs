@@ -54,6 +54,16 @@ enum Location {
     Ended(usize),
 }
 
+/// Where a connection is, as far as the index knows.
+#[cfg(feature = "diag")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    Slot(usize),
+    /// In no slot any more: it ended not long ago.
+    Ended,
+    Unknown,
+}
+
 impl CookieIndex {
     fn shard(&self, cookie: u64) -> &Mutex<Shard> {
         &self.shards[(cookie % SHARDS as u64) as usize]
@@ -74,6 +84,33 @@ impl CookieIndex {
         let slot = insert(ended);
         entry.insert_entry(Location::Slot(slot));
         (slot, true)
+    }
+
+    /// Where a connection is.
+    #[cfg(feature = "diag")]
+    pub(crate) fn whereabouts(&self, cookie: u64) -> Whereabouts {
+        match lock(self.shard(cookie)).get(&cookie) {
+            Some(Location::Slot(slot)) => Whereabouts::Slot(*slot),
+            Some(Location::Ended(_)) => Whereabouts::Ended,
+            None => Whereabouts::Unknown,
+        }
+    }
+
+    /// Does something while the connection is in no slot and cannot come into one; `None` if it is
+    /// in a slot.
+    #[cfg(feature = "diag")]
+    pub(crate) fn unless_in_slot<R>(&self, cookie: u64, work: impl FnOnce() -> R) -> Option<R> {
+        let shard = lock(self.shard(cookie));
+        let is_in_slot = matches!(shard.get(&cookie), Some(Location::Slot(_)));
+        (!is_in_slot).then(work)
+    }
+
+    /// The connection has left its slot, and goes on elsewhere: `work` puts it there.
+    #[cfg(feature = "diag")]
+    pub(crate) fn leave(&self, cookie: u64, work: impl FnOnce()) {
+        let mut shard = lock(self.shard(cookie));
+        shard.remove(&cookie);
+        work();
     }
 
     /// The connection has left its slot. Its cookie takes the next place of the ring, and the

@@ -109,6 +109,12 @@ impl Counters {
         Self { totals: CounterNumbers::NONE, unplaced: 0, base: None }
     }
 
+    /// Counts on from what `raw` says, which is in the totals as if it had been counted.
+    #[cfg(feature = "diag")]
+    pub(crate) const fn beginning_at(raw: &CounterNumbers) -> Self {
+        Self { totals: *raw, unplaced: !raw.present, base: None }
+    }
+
     pub(crate) fn totals(&self) -> &CounterNumbers {
         &self.totals
     }

@@ -1,39 +1,389 @@
 //! Discovered sockets: those that the monitor finds by itself, in this process or on this host.
+//!
+//! ```text
+//!   sweep ---> walk: own descriptors ---+
+//!         \--> dump: one for each query -+--> engine --> table: entry by cookie
+//!                                        |              |
+//!   thread ---> events of ended sockets -+              +--> tallies, or ledgers
+//!         \---> sightings: own cookies
+//! ```
+//!
+//! A pass is what one sweep asks for: all dumps and the walk. Everything that a connection adds is
+//! taken out of its entry under the table's lock, and goes to one place: from a pass to a tally,
+//! from an event to the ledger. `table.rs` says why nothing counts twice.
+//!
+//! After a `fork` the child has a copy of the monitor and none of its threads. The inherited
+//! connections are the parent's: in the child every discovery is silent, and counts nothing.
 
+mod active;
 mod choice;
+mod engine;
+mod entries;
+mod listening;
+mod sightings;
+pub(super) mod table;
+mod thread;
+mod walk;
 
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+
+use self::active::Active;
+use self::engine::{Engine, Sink, reply_of};
+use self::listening::Listening;
+use self::table::{Coverage, Seen};
+use self::thread::EventThread;
+use self::walk::Walk;
+use super::attributes::Attributes;
+use super::connections::Connections;
+use super::failures::{Failed, panicked};
+use super::locks::lock;
+use super::sample::ConnectionSample;
+use super::snapshot::{DiscoveryEvents, DiscoveryScope, Found};
+use super::tally::Tallies;
+use crate::diag::{Events, Query, RawSocket, RepeatedDump};
+use crate::wire::LEN;
 
 pub use self::choice::Discovery;
 
-use super::shared::Shared;
-use super::snapshot::DiscoveryEvents;
+/// How many discoveries there can be at a time: each has a bit.
+const MOST: usize = 64;
 
-/// A discovery under way: see [`Monitor::discover`](crate::Monitor::discover). It ends when this is
-/// dropped.
-#[must_use = "the discovery ends when this is dropped"]
-pub struct Discovered {
-    #[allow(dead_code, reason = "until it discovers")]
-    shared: Weak<Shared>,
-    events: DiscoveryEvents,
+/// The discoveries of a monitor.
+pub(crate) struct Discoveries {
+    engine: Arc<Engine>,
+    scanner: Mutex<Scanner>,
+    /// The thread that is in a pass: a grouping that it calls may call the monitor.
+    passing: Mutex<Option<ThreadId>>,
+    thread: Mutex<Option<EventThread>>,
 }
 
-impl Discovered {
-    pub(crate) fn begin(shared: &Arc<Shared>, discovery: Discovery) -> io::Result<Self> {
-        let _ = discovery;
-        Ok(Self { shared: Arc::downgrade(shared), events: DiscoveryEvents::Off })
+/// What passes keep from one to the next.
+#[derive(Default)]
+struct Scanner {
+    dumps: Vec<RepeatedDump>,
+    /// Asks for every connection, where a walk cannot tell which ones are gone.
+    whole: Option<RepeatedDump>,
+    walk: Walk,
+    /// The namespaces whose events the thread takes.
+    told: Vec<Query>,
+    /// The process that the discoveries are of.
+    pid: u32,
+}
+
+impl Discoveries {
+    pub(crate) fn new(connections: Arc<Connections>) -> Self {
+        let engine = Arc::new(Engine::new(connections));
+        Self {
+            engine,
+            scanner: Mutex::default(),
+            passing: Mutex::default(),
+            thread: Mutex::default(),
+        }
     }
 
-    /// Whether the kernel tells the ends of sockets.
-    pub fn events(&self) -> DiscoveryEvents {
-        self.events
+    /// Begins a discovery: joins the events first, then takes what is there as its base. Returns its
+    /// number, and whether the kernel tells it the ends of sockets.
+    pub(crate) fn begin(&self, discovery: Discovery) -> io::Result<(u8, DiscoveryEvents)> {
+        let engine = &self.engine;
+        if self.is_passing_here() {
+            return Err(io::Error::other("a grouping cannot begin a discovery"));
+        }
+        let mut scanner = lock(&self.scanner);
+        let pid = std::process::id();
+        if scanner.pid != pid {
+            // The first one; or this is a child, whose parent has those before.
+            *scanner = Scanner { pid, ..Scanner::default() };
+            engine.active.store(Arc::default());
+            engine.connections.discovered.clear();
+            if let Some(thread) = lock(&self.thread).take() {
+                thread.stop();
+            }
+        }
+        let active = engine.active.load_full();
+        let is_free = |number: &u8| active.iter().all(|it| it.number != *number);
+        let Some(number) = (0..MOST as u8).find(is_free) else {
+            return Err(io::Error::other(format!("{MOST} discoveries are under way")));
+        };
+        if discovery.scope == DiscoveryScope::Host {
+            scanner.dump(&discovery.query)?;
+        }
+        let same = active.iter().find(|it| it.discovery.query.shares_namespace(&discovery.query));
+        let listening = same.map_or_else(
+            || Arc::new(Listening::new(&discovery.query)),
+            |same| Arc::clone(&same.listening),
+        );
+        let events = self.listen(&mut scanner, &discovery);
+        let begun = Arc::new(Active::new(number, discovery, events, listening));
+        engine.was_used.store(true, Ordering::Relaxed);
+        let table = &engine.connections.discovered;
+        table.activate();
+        table.forget_refusals(begun.bit());
+        engine
+            .active
+            .rcu(|active| active.iter().cloned().chain([begun.clone()]).collect::<Vec<_>>());
+        self.steer();
+        let passed = self.pass(&mut scanner, &mut Sink { tallies: None, readings: 0 });
+        if let Err(error) = passed.of(number) {
+            drop(scanner);
+            self.end(number);
+            return Err(error);
+        }
+        if let (true, Some(thread)) = (begun.has_events(), &*lock(&self.thread)) {
+            thread.fence();
+        }
+        begun.set_based();
+        Ok((number, events))
+    }
+
+    /// Begins to take events in the namespace of a discovery, if they are wanted and possible.
+    fn listen(&self, scanner: &mut Scanner, discovery: &Discovery) -> DiscoveryEvents {
+        if !discovery.events {
+            return DiscoveryEvents::Off;
+        }
+        if scanner.told.iter().any(|query| query.shares_namespace(&discovery.query)) {
+            return DiscoveryEvents::Told;
+        }
+        let listen = || {
+            let events = match discovery.query.namespace() {
+                Some(namespace) => Events::open_in(namespace)?,
+                None => Events::open()?,
+            };
+            let events = events.with_receive_buffer(discovery.receive_buffer)?;
+            let mut thread = lock(&self.thread);
+            if thread.is_none() {
+                *thread = Some(EventThread::start(Arc::clone(&self.engine))?);
+            }
+            if let Some(thread) = &*thread {
+                thread.take(events, discovery.query.of_namespace());
+            }
+            Ok(())
+        };
+        match listen() {
+            Ok(()) => {
+                scanner.told.push(discovery.query.of_namespace());
+                DiscoveryEvents::Told
+            }
+            Err(error) => {
+                let error: io::Error = error;
+                let kind = error.kind();
+                let text = format!("no events of ended sockets: {error}");
+                let error = io::Error::new(kind, text);
+                let failed = Failed::new(Attributes::new([]), error);
+                self.engine.connections.failures.put(failed);
+                DiscoveryEvents::Unavailable(kind)
+            }
+        }
+    }
+
+    /// Tells the thread whether to look for sockets of this process.
+    fn steer(&self) {
+        let active = self.engine.active.load();
+        let own = active.iter().filter(|it| it.is_process() && it.has_events());
+        let budget = |it: &Arc<Active>| it.discovery.sighting_budget;
+        let most = own.max_by(|one, other| budget(one).total_cmp(&budget(other)));
+        if let Some(thread) = &*lock(&self.thread) {
+            thread.sight(most.map(|it| (Arc::clone(&it.listening), budget(it))));
+        }
+    }
+
+    /// Ends a discovery. Its connections are not reported any more, and do not count as closed,
+    /// unless another one wants them.
+    pub(crate) fn end(&self, number: u8) {
+        let engine = &self.engine;
+        let left = engine.active.rcu(|active| {
+            active.iter().filter(|it| it.number != number).cloned().collect::<Vec<_>>()
+        });
+        let is_last = left.iter().all(|it| it.number == number);
+        if is_last {
+            engine.connections.discovered.clear();
+        } else {
+            engine.connections.discovered.unclaim(number);
+            self.steer();
+        }
+        let has_events = left.iter().any(|it| it.number != number && it.has_events());
+        if !has_events {
+            let thread = lock(&self.thread).take();
+            if let Some(thread) = thread {
+                thread.stop();
+            }
+        }
+    }
+
+    /// Makes a pass, whose readings go to the tallies of a sweep.
+    pub(crate) fn sweep(&self, tallies: &mut Tallies) -> Found {
+        let engine = &self.engine;
+        let was_used = engine.was_used.load(Ordering::Relaxed);
+        if !was_used {
+            return Found::default();
+        }
+        let mut scanner = lock(&self.scanner);
+        let overruns = engine.overruns.load(Ordering::Relaxed);
+        let active = engine.active.load_full();
+        if active.is_empty() || scanner.pid != std::process::id() {
+            return Found { overruns, was_used, ..Found::default() };
+        }
+        let passed = self.pass(&mut scanner, &mut Sink { tallies: Some(tallies), readings: 0 });
+        for (_, error) in passed.errors {
+            engine.connections.failures.note(Failed::new(Attributes::new([]), error));
+        }
+        let discoveries = active.iter().map(|it| it.snapshot()).collect();
+        Found { discovered: passed.readings, overruns, discoveries, was_used }
+    }
+
+    /// Whether the calling thread is in a pass, and so in a grouping of the program.
+    pub(crate) fn is_passing_here(&self) -> bool {
+        *lock(&self.passing) == Some(std::thread::current().id())
+    }
+
+    /// Asks for everything once.
+    fn pass(&self, scanner: &mut Scanner, sink: &mut Sink<'_>) -> Passed {
+        *lock(&self.passing) = Some(std::thread::current().id());
+        let passed = catch_unwind(AssertUnwindSafe(|| self.pass_once(scanner, sink)));
+        *lock(&self.passing) = None;
+        passed.unwrap_or_else(|_| {
+            self.engine.connections.failures.note(Failed::new(Attributes::new([]), panicked()));
+            Passed::default()
+        })
+    }
+
+    fn pass_once(&self, scanner: &mut Scanner, sink: &mut Sink<'_>) -> Passed {
+        let engine = &self.engine;
+        let active = engine.active.load_full();
+        let has_lost = engine.has_lost.swap(false, Ordering::AcqRel);
+        if active.iter().all(|it| !it.has_events()) {
+            scanner.told.clear();
+        }
+        let mut passed = Passed::default();
+        let mut complete = 0;
+        let is_used = |dump: &RepeatedDump| {
+            active.iter().any(|it| !it.is_process() && it.discovery.query == *dump.query())
+        };
+        scanner.dumps.retain(is_used);
+        engine.connections.discovered.begin_pass();
+        let mut looked: Vec<&Arc<Listening>> = Vec::new();
+        for active in active.iter() {
+            if !looked.iter().any(|other| Arc::ptr_eq(other, &active.listening)) {
+                looked.push(&active.listening);
+                active.listening.begin_pass();
+            }
+        }
+        let own = active.iter().find(|it| it.is_process());
+        if let Some(own) = own {
+            let candidates: Vec<_> =
+                active.iter().filter(|it| it.discovery.query.namespace().is_none()).collect();
+            let walked = scanner.walk.run(engine, &candidates, &own.listening, sink);
+            let walkers = active.iter().filter(|it| it.is_process());
+            for walker in walkers {
+                passed.note(walker, &walked, &mut complete);
+            }
+        }
+        for dump in &mut scanner.dumps {
+            let of_query =
+                |it: &&Arc<Active>| !it.is_process() && it.discovery.query == *dump.query();
+            let candidates: Vec<_> = active.iter().filter(of_query).collect();
+            let asks = candidates.iter().fold(0, |asks, it| asks | it.bit());
+            let mut room = [0; LEN];
+            let dumped = dump.run(|raw| {
+                let Some(reply) = raw.info().and_then(|bytes| reply_of(bytes, &mut room)) else {
+                    return;
+                };
+                match engine.see(&raw, reply, asks, sink) {
+                    Seen::Taken | Seen::Ignored => {}
+                    seen => engine.meet(&raw, reply, seen, &candidates, sink),
+                }
+            });
+            for dumper in candidates {
+                passed.note(dumper, &dumped, &mut complete);
+            }
+        }
+        // What ended unseen is not shown any more. A walk does not show connections without a
+        // descriptor, which may go on for a while.
+        let mut shows_orphans = true;
+        if has_lost && own.is_some_and(|own| own.has_events()) {
+            shows_orphans = self.note_all(scanner);
+        }
+        let has_events = active.iter().any(|it| it.has_events());
+        let left = engine.active.load();
+        let covered = |claim: u8| {
+            let active = left.iter().find(|it| it.number == claim)?;
+            let can_close = has_lost && (shows_orphans || !active.is_process());
+            Some(Coverage {
+                is_complete: complete & active.bit() != 0,
+                closes_absent: !active.has_events() || can_close,
+            })
+        };
+        engine.connections.discovered.end_pass(has_events, covered, |parted| {
+            engine.close(parted, ConnectionSample::NOTHING);
+        });
+        if left.is_empty() {
+            engine.connections.discovered.clear();
+        }
+        if has_lost && !shows_orphans {
+            engine.has_lost.store(true, Ordering::Release);
+        }
+        passed.readings = sink.readings;
+        passed
+    }
+
+    /// Notes every connection of the network namespace that is open. Returns whether that worked.
+    fn note_all(&self, scanner: &mut Scanner) -> bool {
+        let table = &self.engine.connections.discovered;
+        if scanner.whole.is_none() {
+            scanner.whole = RepeatedDump::open(Query::new()).ok();
+        }
+        let Some(dump) = &mut scanner.whole else { return false };
+        dump.run(|raw: RawSocket<'_>| {
+            if raw.info().is_some() {
+                table.note(raw.cookie());
+            }
+        })
+        .unwrap_or(false)
     }
 }
 
-impl fmt::Debug for Discovered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Discovered").field("events", &self.events).finish_non_exhaustive()
+impl Scanner {
+    /// Makes the dump of a query, unless another discovery has it.
+    fn dump(&mut self, query: &Query) -> io::Result<()> {
+        if !self.dumps.iter().any(|dump| dump.query() == query) {
+            self.dumps.push(RepeatedDump::open(query.clone())?);
+        }
+        Ok(())
+    }
+}
+
+/// What a pass came to.
+#[derive(Default)]
+struct Passed {
+    readings: u64,
+    /// Which discoveries could not ask.
+    errors: Vec<(u8, io::Error)>,
+}
+
+impl Passed {
+    /// Notes what the question for a discovery came to.
+    fn note(&mut self, active: &Active, asked: &io::Result<bool>, complete: &mut u64) {
+        match asked {
+            Ok(true) => *complete |= active.bit(),
+            Ok(false) => {}
+            Err(error) => {
+                let error = match error.raw_os_error() {
+                    Some(number) => io::Error::from_raw_os_error(number),
+                    None => io::Error::new(error.kind(), error.to_string()),
+                };
+                self.errors.push((active.number, error));
+            }
+        }
+    }
+
+    /// The error of one discovery.
+    fn of(self, number: u8) -> io::Result<()> {
+        match self.errors.into_iter().find(|(other, _)| *other == number) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
     }
 }

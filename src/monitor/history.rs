@@ -4,15 +4,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::counters::Counters;
 use super::phase::{End, Life, Phase, Step};
+use super::progress::Progress;
 use super::snapshot::Start;
 use crate::info::CounterNumbers;
 
 /// What one connection did so far.
 pub(crate) struct History {
-    counters: Counters,
-    life: Life,
+    progress: Progress,
     since: Instant,
     series: Option<Box<SeriesOrigin>>,
 }
@@ -47,29 +46,40 @@ pub(crate) enum Series {
 impl History {
     /// Of a connection that the monitor does not know.
     pub(crate) fn new() -> Self {
-        Self { counters: Counters::new(), life: Life::NEW, since: Instant::now(), series: None }
+        Self::of(Progress::new(), Instant::now())
+    }
+
+    /// Of a connection that the monitor knows otherwise.
+    pub(crate) fn of(progress: Progress, since: Instant) -> Self {
+        Self { progress, since, series: None }
+    }
+
+    /// How far it has come, and since when the monitor knows it.
+    #[cfg(feature = "diag")]
+    pub(crate) fn into_progress(self) -> (Progress, Instant) {
+        (self.progress, self.since)
     }
 
     /// The connection ended as far as the monitor knew, and was counted.
     pub(crate) fn mark_known(&mut self) {
-        self.life = Life::KNOWN;
+        self.progress.life = Life::KNOWN;
     }
 
     /// It is watched again. Returns whether it is counted as opened.
     pub(crate) fn resume(&mut self) -> bool {
-        self.life.resume();
-        let totals = *self.counters.totals();
+        self.progress.life.resume();
+        let totals = *self.progress.counters.totals();
         self.series.get_or_insert_default().start = Some(Box::new(totals));
-        self.life.is_opened()
+        self.progress.life.is_opened()
     }
 
     /// The descriptor is no TCP socket.
     pub(crate) fn turn_foreign(&mut self) {
-        self.life.turn_foreign();
+        self.progress.life.turn_foreign();
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        self.life.phase()
+        self.progress.life.phase()
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -77,18 +87,24 @@ impl History {
     }
 
     pub(crate) fn totals(&self) -> &CounterNumbers {
-        self.counters.totals()
+        self.progress.counters.totals()
     }
 
     /// Whether this reading would add anything.
     #[inline]
     pub(crate) fn would_add(&self, raw: &CounterNumbers) -> bool {
-        self.counters.differs(raw)
+        self.progress.counters.differs(raw)
+    }
+
+    /// Whether it is counted as opened, and not as closed.
+    #[cfg(feature = "diag")]
+    pub(crate) fn is_opened(&self) -> bool {
+        self.progress.life.is_opened()
     }
 
     /// What the group counts when the connection ends.
     pub(crate) fn end(&self) -> End {
-        self.life.end()
+        self.progress.life.end()
     }
 
     /// Where a series of its own begins for readers that have not seen it.
@@ -110,30 +126,19 @@ impl History {
         names_peers: bool,
         peer: impl FnOnce() -> Option<SocketAddr>,
     ) -> Taken {
-        let resumed = self.life.phase() == Phase::Resumed;
-        let (step, opened) = self.life.advance(next);
+        let resumed = self.progress.life.phase() == Phase::Resumed;
+        let (step, opened) = self.progress.step(next, raw);
         let mut series = Series::Same;
-        match step {
-            Step::CountOn => {}
-            Step::Base => self.counters.rebase(raw),
-            Step::SkipClocks => self.counters.skip_clocks(raw),
-            Step::Restart { after_gap } => {
-                if after_gap {
-                    self.counters.rebase(raw);
-                }
-                // Disconnected: the next connection counts from zero, and has another peer.
-                self.counters.restart();
-                if names_peers {
-                    series = self.begin_series(None);
-                }
-            }
+        // Disconnected: the next connection has another peer.
+        if names_peers && matches!(step, Step::Restart { .. }) {
+            series = self.begin_series(None);
         }
         if names_peers {
             if let Some(peer) = peer() {
                 series = self.follow(peer, resumed, series);
             }
         }
-        Taken { added: self.counters.advance(raw), opened, series }
+        Taken { added: self.progress.counters.advance(raw), opened, series }
     }
 
     /// Compares the peer with the one that was known. After a disconnect that no reading saw, it
@@ -144,7 +149,7 @@ impl History {
             Some(_) => {
                 // After a gap the base was taken from the new connection already.
                 if !resumed {
-                    self.counters.restart();
+                    self.progress.counters.restart();
                 }
                 self.begin_series(Some(peer))
             }
@@ -156,7 +161,7 @@ impl History {
     }
 
     fn begin_series(&mut self, peer: Option<SocketAddr>) -> Series {
-        let start = Some(Box::new(*self.counters.totals()));
+        let start = Some(Box::new(*self.progress.counters.totals()));
         self.series = Some(Box::new(SeriesOrigin { start, peer }));
         Series::New
     }

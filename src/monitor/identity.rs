@@ -10,6 +10,34 @@ use crate::metric::key;
 use crate::read;
 use crate::state::State;
 
+/// Where the addresses of a socket come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Ends {
+    /// Asked through a descriptor.
+    Of(RawFd),
+    /// Known: this side and the other one.
+    #[cfg(feature = "diag")]
+    Known([SocketAddr; 2]),
+}
+
+impl Ends {
+    fn local(self) -> Option<SocketAddr> {
+        match self {
+            Self::Of(fd) => read::local_of(fd),
+            #[cfg(feature = "diag")]
+            Self::Known([local, _]) => Some(local),
+        }
+    }
+
+    fn peer(self) -> Option<SocketAddr> {
+        match self {
+            Self::Of(fd) => read::peer_of(fd),
+            #[cfg(feature = "diag")]
+            Self::Known([_, peer]) => Some(peer).filter(|peer| peer.port() != 0),
+        }
+    }
+}
+
 /// What tells one `tcp.socket.*` series from another, beside the program's own attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,7 +57,7 @@ impl SocketIdentity {
     /// The attributes of one socket; `None` while its peer is not known yet.
     pub(crate) fn attributes(
         self,
-        fd: RawFd,
+        ends: Ends,
         cookie: Option<u64>,
         state: State,
     ) -> Option<Vec<KeyValue>> {
@@ -38,14 +66,14 @@ impl SocketIdentity {
             Self::Cookie => Some(cookie_attribute(cookie)),
             Self::Addresses(addresses) => {
                 let mut attributes = cookie_attribute(cookie);
-                match read::peer_of(fd) {
+                match ends.peer() {
                     Some(peer) => attributes.extend(addresses.peer_attributes(peer)),
                     // It will never have a peer, so it is complete without.
                     None if state == State::Listen => {}
                     None => return None,
                 }
                 if addresses.local {
-                    let local = read::local_of(fd);
+                    let local = ends.local();
                     attributes.extend(local.into_iter().flat_map(local_attributes));
                 }
                 Some(attributes)
@@ -59,9 +87,9 @@ impl SocketIdentity {
     }
 
     /// The same with the cookie in any case.
-    pub(crate) fn always(self, fd: RawFd, cookie: u64, state: State) -> Option<Vec<KeyValue>> {
+    pub(crate) fn always(self, ends: Ends, cookie: u64, state: State) -> Option<Vec<KeyValue>> {
         let identity = if self == Self::None { Self::Cookie } else { self };
-        identity.attributes(fd, Some(cookie), state)
+        identity.attributes(ends, Some(cookie), state)
     }
 }
 

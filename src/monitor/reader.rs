@@ -71,12 +71,25 @@ impl SocketReader {
     /// What the kernel reports of a descriptor, whatever that is by now.
     #[inline]
     pub(crate) fn ask<'r>(&'r self, fd: RawFd, room: &'r mut [u8; ROOM]) -> io::Result<Reply<'r>> {
+        let len = self.ask_raw(fd, room)?;
+        Ok(self.reply(room, len))
+    }
+
+    /// Asks, and leaves the reply's bytes in `room`. Returns how many there are.
+    #[inline]
+    pub(crate) fn ask_raw(&self, fd: RawFd, room: &mut [u8; ROOM]) -> io::Result<usize> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let len = (self.source.read)(fd, room)?;
         if len == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        Ok(len)
+    }
+
+    /// The reply in the first `len` bytes.
+    #[inline]
+    pub(crate) fn reply<'r>(&'r self, room: &'r [u8; ROOM], len: usize) -> Reply<'r> {
         let bytes = room.first_chunk().expect("the room is larger than the table");
-        Ok(Reply::new(bytes, len, self.source.kernel))
+        Reply::new(bytes, len, self.source.kernel)
     }
 }

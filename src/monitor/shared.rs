@@ -1,20 +1,28 @@
 //! What all handles of one monitor share.
 
+#[cfg(feature = "diag")]
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 
 use super::builder::Config;
 use super::connections::Connections;
+#[cfg(feature = "diag")]
+use super::discovery::{Discoveries, Discovery};
 use super::failures::Failures;
 use super::locks::lock;
 use super::registrations::Registrations;
+#[cfg(feature = "diag")]
+use super::snapshot::DiscoveryEvents;
 use super::snapshot::Snapshot;
-use super::sweep::{Sweeper, Swept};
+use super::sweep::{Sources, Sweeper, Swept};
 
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
+    #[cfg(feature = "diag")]
+    pub(crate) discoveries: Discoveries,
     pub(crate) registrations: Arc<Registrations>,
     pub(crate) failures: Arc<Failures>,
     sweeper: Mutex<Sweeper>,
@@ -25,14 +33,18 @@ impl Shared {
     pub(crate) fn new(mut config: Config) -> Self {
         let failures = Arc::new(Failures::new(config.on_error.take()));
         let registrations = Arc::new(Registrations::new(config.samples));
+        let sweeper = Sweeper::new(config.samples);
         let config = Arc::new(config);
         let connections = Connections::new(config.clone(), registrations.clone(), failures.clone());
+        let connections = Arc::new(connections);
         Self {
+            #[cfg(feature = "diag")]
+            discoveries: Discoveries::new(connections.clone()),
             config,
             connections,
             registrations,
             failures,
-            sweeper: Mutex::new(Sweeper::new()),
+            sweeper: Mutex::new(sweeper),
             latest: ArcSwapOption::empty(),
         }
     }
@@ -42,8 +54,19 @@ impl Shared {
     /// Sweeps wait for each other; watching and dropping wait for one read at most. Failures are
     /// not told to the program here, because the caller may be in a collection.
     pub(crate) fn sweep(&self, registration: Option<usize>) -> Swept {
+        #[cfg(feature = "diag")]
+        if self.discoveries.is_passing_here() {
+            // A grouping asks, in a sweep or in the beginning of a discovery.
+            let snapshot = self.latest().unwrap_or_else(|| Arc::new(Snapshot::empty()));
+            return Swept { snapshot, ended: Vec::new() };
+        }
         let mut sweeper = lock(&self.sweeper);
-        let swept = sweeper.sweep(&self.connections, &self.config, registration);
+        let sources = Sources {
+            connections: &self.connections,
+            #[cfg(feature = "diag")]
+            discoveries: &self.discoveries,
+        };
+        let swept = sweeper.sweep(sources, &self.config, registration);
         // Under the sweeper's lock, so that no later sweep's snapshot is replaced by an older one.
         self.latest.store(Some(Arc::clone(&swept.snapshot)));
         swept
@@ -52,5 +75,11 @@ impl Shared {
     /// What the latest sweep gave; `None` before the first.
     pub(crate) fn latest(&self) -> Option<Arc<Snapshot>> {
         self.latest.load_full()
+    }
+
+    /// Begins a discovery: see [`Discoveries::begin`].
+    #[cfg(feature = "diag")]
+    pub(crate) fn discover(&self, discovery: Discovery) -> io::Result<(u8, DiscoveryEvents)> {
+        self.discoveries.begin(discovery)
     }
 }

@@ -24,6 +24,15 @@ pub struct Snapshot {
     pub monitor: MonitorSnapshot,
 }
 
+impl Snapshot {
+    /// Of a monitor that has not swept yet.
+    #[cfg(feature = "diag")]
+    pub(crate) fn empty() -> Self {
+        let (groups, sockets) = (Vec::new(), Vec::new());
+        Self { at: SystemTime::now(), groups, sockets, monitor: MonitorSnapshot::default() }
+    }
+}
+
 /// The totals of one group.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -129,7 +138,7 @@ impl SocketSnapshot {
 }
 
 /// What the monitor says of itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MonitorSnapshot {
@@ -152,6 +161,19 @@ pub struct MonitorSnapshot {
     pub event_overruns: u64,
     /// The discoveries under way.
     pub discoveries: Vec<DiscoverySnapshot>,
+    /// Whether there ever was a discovery.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) was_discovered: bool,
+}
+
+/// What one sweep found by itself.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) discovered: u64,
+    pub(crate) overruns: u64,
+    pub(crate) discoveries: Vec<DiscoverySnapshot>,
+    /// Whether there ever was a discovery.
+    pub(crate) was_used: bool,
 }
 
 /// One discovery.

@@ -34,18 +34,20 @@ use std::time::{Instant, SystemTime};
 use super::builder::Config;
 use super::connection::Connection;
 use super::connections::{Connections, Ended};
+#[cfg(feature = "diag")]
+use super::discovery::Discoveries;
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
 use super::labels::Labels;
 use super::ledger::Reader;
 use super::locks::lock;
 use super::owner::Owner;
-use super::ranking::Ranking;
+use super::ranking::{Ranking, Shown};
 use super::reader::{ReadError, Verify};
-use super::sample::{ConnectionSample, Rng};
-use super::set::{Membership, MetricFamily, Set};
+use super::sample::ConnectionSample;
+use super::set::{MetricFamily, Set};
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
-use super::tally::{Sampling, Tally};
+use super::tally::{Tallies, Tally};
 use super::views::Views;
 use crate::info::Reply;
 use crate::read::ROOM;
@@ -56,9 +58,7 @@ const VERIFIED_EVERY: u64 = 64;
 
 /// What sweeps keep from one to the next.
 pub(crate) struct Sweeper {
-    /// One for each set that had a reading in this sweep, by the set's index. Empty between sweeps.
-    tallies: Vec<Option<Tally>>,
-    rng: Rng,
+    tallies: Tallies,
     count: u64,
     /// What each registration was told of single sockets.
     views: HashMap<usize, Views>,
@@ -69,6 +69,14 @@ pub(crate) struct Swept {
     pub(crate) snapshot: Arc<Snapshot>,
     /// For the groups of the snapshot, in its order.
     pub(crate) ended: Vec<Vec<ConnectionSample>>,
+}
+
+/// Where a sweep finds its sockets.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'s> {
+    pub(crate) connections: &'s Connections,
+    #[cfg(feature = "diag")]
+    pub(crate) discoveries: &'s Discoveries,
 }
 
 /// A snapshot in the making.
@@ -82,23 +90,18 @@ struct Pass<'s> {
 }
 
 impl Sweeper {
-    pub(crate) fn new() -> Self {
-        let seed = SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_nanos() as u64);
-        Self {
-            tallies: Vec::new(),
-            rng: Rng::new(seed.unwrap_or(1)),
-            count: 0,
-            views: HashMap::new(),
-        }
+    pub(crate) fn new(samples: usize) -> Self {
+        Self { tallies: Tallies::new(samples), count: 0, views: HashMap::new() }
     }
 
     /// Reads every watched connection once.
     pub(crate) fn sweep(
         &mut self,
-        connections: &Connections,
+        sources: Sources<'_>,
         config: &Config,
         registration: Option<usize>,
     ) -> Swept {
+        let connections = sources.connections;
         let (at, began) = (SystemTime::now(), Instant::now());
         self.count += 1;
         let sockets = Vec::with_capacity(connections.own());
@@ -120,6 +123,10 @@ impl Sweeper {
                 }
             },
         );
+        #[cfg(feature = "diag")]
+        let found = sources.discoveries.sweep(&mut pass.sweeper.tallies);
+        #[cfg(not(feature = "diag"))]
+        let found = super::snapshot::Found::default();
         let (groups, ended) = pass.merge(registration);
         let Pass { sockets, .. } = pass;
         let monitor = MonitorSnapshot {
@@ -129,9 +136,10 @@ impl Sweeper {
             reads: connections.reader.reads(),
             read_errors: connections.failures.counts(),
             folded: connections.folded(),
-            discovered: 0,
-            event_overruns: 0,
-            discoveries: Vec::new(),
+            discovered: found.discovered,
+            event_overruns: found.overruns,
+            discoveries: found.discoveries,
+            was_discovered: found.was_used,
         };
         Swept { snapshot: Arc::new(Snapshot { at, groups, sockets, monitor }), ended }
     }
@@ -203,10 +211,12 @@ impl Pass<'_> {
         let reading = connection.read(reader, &mut self.room, handle, verify)?;
         match &connection.owner {
             Owner::Set(membership) => {
-                let Sweeper { tallies, rng, .. } = &mut *self.sweeper;
-                let tally = tally_of(tallies, membership);
-                let mut sampling = Sampling { cap: self.config.samples, rng };
-                tally.add(connection, handle.fd, &reading, reader.identity, &mut sampling);
+                let (tally, sampling) = self.sweeper.tallies.of(membership);
+                let show = |reply: &Reply<'_>| {
+                    let labels = connection.shown(reader.identity, handle.fd, reply.state())?;
+                    Some(Shown { labels, sums: connection.sums(Some(reply)), id: connection.id })
+                };
+                tally.add(&reading, sampling, show);
             }
             Owner::Own(_, Some(labels)) => {
                 self.sockets.push(socket_snapshot(connection, labels, Some(&reading.reply)));
@@ -224,7 +234,7 @@ impl Pass<'_> {
                 self.sockets.push(socket_snapshot(connection, labels, None));
             }
             // Its shared series stays, even if it is the only one.
-            Owner::Set(membership) => tally_of(&mut self.sweeper.tallies, membership).live += 1,
+            Owner::Set(membership) => self.sweeper.tallies.of(membership).0.live += 1,
             Owner::Own(_, None) | Owner::Nobody => {}
         }
     }
@@ -249,7 +259,7 @@ impl Pass<'_> {
             sets.note_idle(Instant::now());
             sets.reported().cloned().collect()
         };
-        let mut tallies = std::mem::take(&mut self.sweeper.tallies);
+        let mut tallies = self.sweeper.tallies.take();
         let mut groups: Vec<(GroupSnapshot, Vec<ConnectionSample>)> = Vec::new();
         let mut rankings = Vec::new();
         for set in &sets {
@@ -309,15 +319,4 @@ fn socket_snapshot(
         sums: connection.sums(reply),
         origin: connection.origin(),
     }
-}
-
-/// The tally of a set, at the set's index.
-#[inline]
-fn tally_of<'t>(tallies: &'t mut Vec<Option<Tally>>, membership: &Membership) -> &'t mut Tally {
-    let index = membership.set().index;
-    if tallies.len() <= index {
-        tallies.resize_with(index + 1, || None);
-    }
-    // The tally holds its set, so no other set gets its index before it is settled.
-    tallies[index].get_or_insert_with(|| Tally::new(Some(membership.clone())))
 }

@@ -3,19 +3,18 @@
 //! A tally belongs to one sweep, so adding a reading takes no lock. The ledger of the set is locked
 //! once a sweep, in [`Tally::settle`].
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::connection::{Connection, Reading};
-use super::identity::SocketIdentity;
 use super::labels::{STATES, state_rank};
 use super::ledger::Reader;
 use super::locks::lock;
-use super::ranking::Ranking;
+use super::ranking::{Ranking, Shown};
+use super::reading::Reading;
 use super::sample::{ConnectionSample, Reservoir, Rng};
 use super::set::{Membership, MetricFamily, Set};
 use super::snapshot::{GroupSnapshot, Sums};
-use crate::info::{CounterNumbers, TcpInfo, UpDownNumbers};
+use crate::info::{CounterNumbers, Reply, TcpInfo, UpDownNumbers};
 use crate::state::State;
 
 /// The sum of the readings of one set in one sweep.
@@ -36,8 +35,39 @@ pub(crate) struct Tally {
 
 /// How samples are chosen in one sweep.
 pub(crate) struct Sampling<'s> {
-    pub(crate) cap: usize,
-    pub(crate) rng: &'s mut Rng,
+    cap: usize,
+    rng: &'s mut Rng,
+}
+
+/// The tallies of one sweep, by the index of their set. Empty between sweeps.
+pub(crate) struct Tallies {
+    all: Vec<Option<Tally>>,
+    rng: Rng,
+    cap: usize,
+}
+
+impl Tallies {
+    pub(crate) fn new(samples: usize) -> Self {
+        let seed = SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_nanos() as u64);
+        Self { all: Vec::new(), rng: Rng::new(seed.unwrap_or(1)), cap: samples }
+    }
+
+    /// The tally of a set, and how samples are chosen for it.
+    #[inline]
+    pub(crate) fn of(&mut self, membership: &Membership) -> (&mut Tally, Sampling<'_>) {
+        let index = membership.set().index;
+        if self.all.len() <= index {
+            self.all.resize_with(index + 1, || None);
+        }
+        // The tally holds its set, so no other set gets its index before it is settled.
+        let tally = self.all[index].get_or_insert_with(|| Tally::new(Some(membership.clone())));
+        (tally, Sampling { cap: self.cap, rng: &mut self.rng })
+    }
+
+    /// Takes all of them.
+    pub(crate) fn take(&mut self) -> Vec<Option<Tally>> {
+        std::mem::take(&mut self.all)
+    }
 }
 
 impl Tally {
@@ -60,15 +90,14 @@ impl Tally {
         self.membership.as_ref().is_some_and(|membership| Arc::ptr_eq(membership.set(), set))
     }
 
-    /// Adds one reading of one connection.
+    /// Adds one reading of one connection. `show` is asked how to show the connection by itself if
+    /// it is among the worst.
     #[inline]
     pub(crate) fn add(
         &mut self,
-        connection: &mut Connection,
-        fd: RawFd,
         reading: &Reading<'_>,
-        identity: SocketIdentity,
-        sampling: &mut Sampling<'_>,
+        sampling: Sampling<'_>,
+        show: impl FnOnce(&Reply<'_>) -> Option<Shown>,
     ) {
         self.live += 1;
         self.counters.add(&reading.added);
@@ -83,7 +112,7 @@ impl Tally {
             self.samples.put(place, ConnectionSample::live(&reading.reply));
         }
         if let Some(ranking) = &mut self.ranking {
-            ranking.enter(connection, fd, reading, identity);
+            ranking.enter(&reading.reply, show);
         }
         let family = self.membership.as_ref().map(|membership| membership.set().family);
         if family == Some(MetricFamily::Socket) {

@@ -1,0 +1,391 @@
+//! What passes and events have in common: who a connection belongs to, and what is counted of it.
+
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::super::attributes::Attributes;
+use super::super::connections::Connections;
+use super::super::cookies::Whereabouts;
+use super::super::failures::{Failed, panicked};
+use super::super::identity::Ends;
+use super::super::locks::lock;
+use super::super::phase::{End, Phase};
+use super::super::progress::Progress;
+use super::super::ranking::Shown;
+use super::super::reading::Reading;
+use super::super::sample::ConnectionSample;
+use super::super::set::{Membership, MetricFamily};
+use super::super::sets::Placement;
+use super::super::snapshot::Sums;
+use super::super::tally::Tallies;
+use super::active::{Active, Grouped};
+use super::listening::Listener;
+use super::table::{Newcomer, Parted, Seen, Told};
+use crate::diag::{Query, RawSocket, Socket};
+use crate::info::{CounterNumbers, Reply, UpDownNumbers};
+use crate::kernel::Kernel;
+use crate::wire::{Bytes, LEN};
+
+/// In ids of connections: those of discovered ones are their cookies.
+const DISCOVERED: u64 = 1 << 63;
+
+/// The discoveries of a monitor, and what they have found.
+pub(crate) struct Engine {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) active: ArcSwap<Vec<Arc<Active>>>,
+    /// How often events were lost.
+    pub(crate) overruns: AtomicU64,
+    /// Whether events were lost since the last pass began.
+    pub(crate) has_lost: AtomicBool,
+    /// Whether there ever was a discovery.
+    pub(crate) was_used: AtomicBool,
+    /// What this process listens on, as far as it is known.
+    pub(crate) own_listeners: ArcSwap<Vec<OwnListener>>,
+}
+
+/// Where the readings of a pass go.
+pub(crate) struct Sink<'t> {
+    /// The tallies of a sweep. Without one they go to the ledgers.
+    pub(crate) tallies: Option<&'t mut Tallies>,
+    pub(crate) readings: u64,
+}
+
+/// How more is learned of a connection that a pass shows.
+pub(crate) trait Sight {
+    fn cookie(&self) -> u64;
+    /// Both addresses: this side and the other one.
+    fn ends(&self) -> Option<[SocketAddr; 2]>;
+    fn socket(&self) -> Option<Socket>;
+    /// Whether the kernel tells its end.
+    fn has_event(&self) -> bool;
+    /// Whether the kernel has checked the query.
+    fn is_selected(&self) -> bool;
+}
+
+/// A listener of this process.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnListener {
+    pub(crate) fd: RawFd,
+    pub(crate) listener: Listener,
+}
+
+impl Sight for RawSocket<'_> {
+    fn cookie(&self) -> u64 {
+        RawSocket::cookie(self)
+    }
+
+    fn ends(&self) -> Option<[SocketAddr; 2]> {
+        self.decode().ok().map(|socket| [socket.local, socket.peer])
+    }
+
+    fn socket(&self) -> Option<Socket> {
+        self.decode().ok()
+    }
+
+    fn has_event(&self) -> bool {
+        true
+    }
+
+    fn is_selected(&self) -> bool {
+        true
+    }
+}
+
+/// Whether an ended connection that nobody saw was one of this process, and how long it was known.
+pub(crate) trait Ownership {
+    fn of(&mut self, socket: &Socket) -> Option<Option<Duration>>;
+}
+
+/// The reply in the bytes of `TCP_INFO`. `room` is for one that is shorter than the table.
+#[inline]
+pub(crate) fn reply_of<'b>(bytes: &'b [u8], room: &'b mut Bytes) -> Option<Reply<'b>> {
+    let kernel = Kernel::running();
+    if bytes.is_empty() {
+        return None;
+    }
+    if let Some(whole) = bytes.first_chunk::<LEN>() {
+        return Some(Reply::new(whole, bytes.len(), kernel));
+    }
+    room.fill(0);
+    room[..bytes.len()].copy_from_slice(bytes);
+    Some(Reply::new(room, bytes.len(), kernel))
+}
+
+impl Engine {
+    pub(crate) fn new(connections: Arc<Connections>) -> Self {
+        Self {
+            connections,
+            active: ArcSwap::default(),
+            overruns: AtomicU64::new(0),
+            has_lost: AtomicBool::new(false),
+            was_used: AtomicBool::new(false),
+            own_listeners: ArcSwap::default(),
+        }
+    }
+
+    /// A pass shows a connection that may be in the table. Returns what it found there.
+    #[inline]
+    pub(crate) fn see(
+        &self,
+        sight: &impl Sight,
+        reply: Reply<'_>,
+        asks: u64,
+        sink: &mut Sink<'_>,
+    ) -> Seen {
+        let raw = CounterNumbers::of(&reply);
+        let cookie = sight.cookie();
+        self.connections.discovered.see(
+            cookie,
+            asks,
+            Phase::of(&reply),
+            &raw,
+            |entry, added, opened| {
+                let reading = Reading { reply, added, opened };
+                self.add(sink, &entry.group, &entry.progress, sight, &reading);
+            },
+        )
+    }
+
+    /// A pass shows a connection that is not in the table: it comes into the group of the first of
+    /// these discoveries that wants it.
+    #[cold]
+    pub(crate) fn meet(
+        &self,
+        sight: &impl Sight,
+        reply: Reply<'_>,
+        seen: Seen,
+        candidates: &[&Arc<Active>],
+        sink: &mut Sink<'_>,
+    ) {
+        let (cookie, next) = (sight.cookie(), Phase::of(&reply));
+        let (table, cookies) = (&self.connections.discovered, &self.connections.groups.cookies);
+        let asks = candidates.iter().fold(0, |asks, active| asks | active.bit());
+        match cookies.whereabouts(cookie) {
+            Whereabouts::Slot(slot) => {
+                let Some(first) = candidates.first() else { return };
+                if self.connections.give_to_discovery(slot, cookie, first.number) {
+                    self.see(sight, reply, asks, sink);
+                }
+                return;
+            }
+            // Its watch ended before there was a discovery.
+            Whereabouts::Ended => return table.unwatched(cookie),
+            Whereabouts::Unknown => {}
+        }
+        // Never connected: it may become a connection later.
+        if next == Phase::Blank {
+            return;
+        }
+        let Some(socket) = sight.socket() else { return };
+        let wanted = candidates
+            .iter()
+            .filter(|active| sight.is_selected() || active.discovery.query.selects(&socket))
+            .find_map(|active| Some((active, self.group(active, &socket)?)));
+        let Some((active, group)) = wanted else { return table.refuse(cookie, asks) };
+        if seen == Seen::Unclaimed {
+            table.reclaim(cookie, group, active.number);
+            self.see(sight, reply, asks, sink);
+            return;
+        }
+        let raw = CounterNumbers::of(&reply);
+        let is_base = !active.is_based();
+        let (progress, added, opened) = if is_base {
+            let nothing = raw.with_zeros(u64::MAX);
+            (Progress::there_before(next, &raw), nothing, false)
+        } else {
+            let mut progress = Progress::new();
+            let (added, opened) = progress.take_in(next, &raw);
+            (progress, added, opened)
+        };
+        let new = Newcomer {
+            cookie,
+            progress: progress.clone(),
+            group: group.clone(),
+            claim: active.number,
+            is_base,
+            has_event: sight.has_event(),
+        };
+        if cookies.unless_in_slot(cookie, || table.insert(new)) == Some(true) {
+            let reading = Reading { reply, added, opened };
+            self.add(sink, &group, &progress, sight, &reading);
+        }
+    }
+
+    /// Adds a reading to what reports its connection.
+    #[inline]
+    fn add(
+        &self,
+        sink: &mut Sink<'_>,
+        group: &Membership,
+        progress: &Progress,
+        sight: &impl Sight,
+        reading: &Reading<'_>,
+    ) {
+        sink.readings += 1;
+        let Some(tallies) = &mut sink.tallies else {
+            lock(&group.set().ledger).add(&reading.added, u64::from(reading.opened));
+            return;
+        };
+        let (tally, sampling) = tallies.of(group);
+        tally.add(reading, sampling, |reply| {
+            let identity = self.connections.reader.identity;
+            let cookie = sight.cookie();
+            let more = identity.always(Ends::Known(sight.ends()?), cookie, reply.state())?;
+            let labels = group.set().labels.plain.with(more);
+            let counters = *progress.counters.totals();
+            let sums = Sums { counters, up_downs: UpDownNumbers::of(reply) };
+            Some(Shown::new(labels, sums, cookie | DISCOVERED))
+        });
+    }
+
+    /// The place of a connection among the groups, if the discovery wants it.
+    fn group(&self, active: &Active, socket: &Socket) -> Option<Membership> {
+        let failures = &self.connections.failures;
+        let attributes = match active.group(socket) {
+            Grouped::Into(attributes, problems) => {
+                for problem in problems {
+                    failures.put(Failed::new(attributes.clone(), problem.into()));
+                }
+                attributes
+            }
+            Grouped::Unwanted => return None,
+            Grouped::Panicked => {
+                failures.note(Failed::new(Attributes::new([]), panicked()));
+                return None;
+            }
+        };
+        match self.connections.place(MetricFamily::Group, &attributes) {
+            Placement::Own(membership) => Some(membership),
+            Placement::Folded(membership) => {
+                self.connections.folded.fetch_add(1, Ordering::Relaxed);
+                Some(membership)
+            }
+        }
+    }
+
+    /// The kernel tells that a socket ended, in the namespace of `query`.
+    pub(crate) fn ended(
+        &self,
+        raw: &RawSocket<'_>,
+        query: &Query,
+        ownership: &mut impl Ownership,
+        room: &mut Bytes,
+    ) {
+        let (table, cookie) = (&self.connections.discovered, raw.cookie());
+        let Some(reply) = raw.info().and_then(|bytes| reply_of(bytes, room)) else { return };
+        let next = Phase::of(&reply);
+        let mut refused = 0;
+        loop {
+            match table.end(cookie) {
+                Told::Ignored => return,
+                Told::Parted(parted) => return self.finish(parted, next, &reply, raw),
+                Told::Refused(by) => refused = by,
+                Told::Unknown => {}
+            }
+            match self.connections.groups.cookies.whereabouts(cookie) {
+                Whereabouts::Unknown => break,
+                // It was watched, and that ended before there was a discovery.
+                Whereabouts::Ended => return,
+                Whereabouts::Slot(slot) => {
+                    let active = self.active.load();
+                    let Some(first) = active.first() else { return };
+                    if !self.connections.give_to_discovery(slot, cookie, first.number) {
+                        return table.tell_watched(cookie);
+                    }
+                }
+            }
+        }
+        if !matches!(next, Phase::Blank | Phase::Listening) {
+            self.pass_by(raw, &reply, query, refused, ownership);
+        }
+    }
+
+    /// The end of a connection that is in the table: the event is its last reading.
+    fn finish(&self, parted: Parted, next: Phase, reply: &Reply<'_>, raw: &RawSocket<'_>) {
+        let mut parted = parted;
+        if parted.is_unclaimed() {
+            let active = self.active.load();
+            let is_wanted = |socket: &Socket| {
+                active.iter().any(|it| !it.is_process() && it.discovery.query.selects(socket))
+            };
+            if !raw.decode().is_ok_and(|socket| is_wanted(&socket)) {
+                return;
+            }
+        }
+        if parted.progress.life.phase() == Phase::Listening {
+            return;
+        }
+        let (added, opened) = parted.progress.take_in(next, &CounterNumbers::of(reply));
+        lock(&parted.group.set().ledger).add(&added, u64::from(opened));
+        self.close(parted, ConnectionSample::live(reply));
+    }
+
+    /// Counts a connection in full that ended before any pass saw it, if anybody wants it.
+    fn pass_by(
+        &self,
+        raw: &RawSocket<'_>,
+        reply: &Reply<'_>,
+        query: &Query,
+        refused: u64,
+        ownership: &mut impl Ownership,
+    ) {
+        let Ok(socket) = raw.decode() else { return };
+        // Nothing came from the other side since: this long it was over, or idle.
+        let silent = socket.info.as_ref().and_then(|info| info.last_ack_recv);
+        let active = self.active.load();
+        let (mut is_fresh, mut own) = (false, None);
+        for active in active.iter().filter(|it| it.has_events() && refused & it.bit() == 0) {
+            let is_here = active.discovery.query.shares_namespace(query);
+            let is_older = silent.is_some_and(|silent| silent > active.began.elapsed());
+            if !is_here
+                || !active.is_based()
+                || is_older
+                || !active.discovery.query.selects(&socket)
+            {
+                continue;
+            }
+            let mut age = None;
+            if active.is_process() {
+                match own.get_or_insert_with(|| ownership.of(&socket)) {
+                    Some(known) => age = *known,
+                    None => continue,
+                }
+            }
+            // The port of a server that has just begun.
+            if !is_fresh && !active.listening.has(socket.local.port()) {
+                is_fresh = true;
+                active.listening.refresh();
+            }
+            let Some(group) = self.group(active, &socket) else { continue };
+            if !self.connections.discovered.pass_by(raw.cookie()) {
+                return;
+            }
+            let mut progress = Progress::new();
+            let (added, opened) = progress.take_in(Phase::of(reply), &CounterNumbers::of(reply));
+            lock(&group.set().ledger).add(&added, u64::from(opened));
+            let parted = Parted::passing(group, progress, age, active.number);
+            return self.close(parted, ConnectionSample::live(reply));
+        }
+    }
+
+    /// Counts the end of a connection, in the group that counted it as opened.
+    pub(crate) fn close(&self, parted: Parted, last: ConnectionSample) {
+        let group = parted.opened_in.as_ref().unwrap_or(&parted.group);
+        let mut ledger = lock(&group.set().ledger);
+        match parted.end() {
+            End::Nothing => return,
+            End::Closed => ledger.close(),
+            End::OpenedAndClosed => ledger.pass(),
+        }
+        let registrations = &self.connections.registrations;
+        if !registrations.is_empty() {
+            let last = parted.age.map_or(last, |age| last.at_the_end(age));
+            registrations.offer(&mut ledger, last);
+        }
+    }
+}

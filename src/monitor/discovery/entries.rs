@@ -1,0 +1,154 @@
+//! Where discovered connections are kept: by cookie, close together, each in at most 300 bytes.
+//!
+//! The entries are in chunks that never move, without gaps: whatever is taken out is replaced by
+//! the last entry. So the memory grows by one chunk at a time, and shrinks again. The index has the
+//! place of each cookie, by open addressing: 5 to 10 bytes for each entry.
+
+use super::super::progress::Progress;
+use super::super::set::Membership;
+
+/// Entries of a chunk.
+pub(super) const CHUNK: usize = 64;
+
+/// One discovered connection, or listener.
+pub(crate) struct Entry {
+    pub(super) cookie: u64,
+    pub(crate) progress: Progress,
+    /// The group that reports it.
+    pub(crate) group: Membership,
+    /// When it was first seen, in nanoseconds on the table's clock. [`UNKNOWN`]: it was there
+    /// before.
+    pub(super) since: u64,
+    /// The last pass that saw it.
+    pub(super) seen: u32,
+    /// The discovery that claimed it; [`NOBODY`] if that one has ended.
+    pub(super) claim: u8,
+    /// Whether the kernel tells its end.
+    pub(super) has_event: bool,
+}
+
+/// The age of a connection that was there before it was looked for.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
+/// Nobody's claim.
+pub(super) const NOBODY: u8 = u8::MAX;
+
+/// Entries by cookie.
+#[derive(Default)]
+pub(super) struct Entries {
+    chunks: Vec<Vec<Entry>>,
+    len: usize,
+    /// The place of an entry and one more, or 0: none. The length is a power of two.
+    index: Vec<u32>,
+}
+
+impl Entries {
+    /// How many chunks have entries.
+    pub(super) fn chunks(&self) -> usize {
+        self.len.div_ceil(CHUNK)
+    }
+
+    /// The entries of one chunk.
+    pub(super) fn chunk_mut(&mut self, number: usize) -> &mut [Entry] {
+        self.chunks.get_mut(number).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    #[inline]
+    pub(super) fn find(&mut self, cookie: u64) -> Option<&mut Entry> {
+        let place = self.index[self.slot(cookie)?] as usize - 1;
+        Some(&mut self.chunks[place / CHUNK][place % CHUNK])
+    }
+
+    /// Adds an entry whose cookie is not there.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        // At most 4 of 5 slots are taken.
+        if (self.len + 1) * 5 > self.index.len() * 4 {
+            self.resize((self.index.len() * 2).max(CHUNK));
+        }
+        let place = self.len;
+        self.enter(entry.cookie, place);
+        if place / CHUNK == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[place / CHUNK].push(entry);
+        self.len += 1;
+    }
+
+    pub(super) fn remove(&mut self, cookie: u64) -> Option<Entry> {
+        let slot = self.slot(cookie)?;
+        let place = self.index[slot] as usize - 1;
+        self.leave(slot);
+        self.len -= 1;
+        let last = self.chunks[self.len / CHUNK].pop().expect("the last chunk has the last entry");
+        let removed = if place == self.len {
+            last
+        } else {
+            let moved = self.slot(last.cookie).expect("every entry is in the index");
+            self.index[moved] = place as u32 + 1;
+            std::mem::replace(&mut self.chunks[place / CHUNK][place % CHUNK], last)
+        };
+        // One empty chunk is kept.
+        if self.chunks.len() > self.chunks() + 1 {
+            self.chunks.pop();
+        }
+        if self.index.len() > CHUNK && self.len * 10 < self.index.len() {
+            self.resize(self.index.len() / 2);
+        }
+        Some(removed)
+    }
+
+    fn home(&self, cookie: u64) -> usize {
+        let spread = cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (spread >> 32) as usize & (self.index.len() - 1)
+    }
+
+    /// The slot of the index that has this cookie's entry.
+    #[inline]
+    fn slot(&self, cookie: u64) -> Option<usize> {
+        if self.len == 0 {
+            return None;
+        }
+        let mut slot = self.home(cookie);
+        loop {
+            let place = (self.index[slot] as usize).checked_sub(1)?;
+            if self.chunks[place / CHUNK][place % CHUNK].cookie == cookie {
+                return Some(slot);
+            }
+            slot = (slot + 1) & (self.index.len() - 1);
+        }
+    }
+
+    /// Puts a place into the first free slot for its cookie.
+    fn enter(&mut self, cookie: u64, place: usize) {
+        let mut slot = self.home(cookie);
+        while self.index[slot] != 0 {
+            slot = (slot + 1) & (self.index.len() - 1);
+        }
+        self.index[slot] = place as u32 + 1;
+    }
+
+    /// Frees a slot, and moves those behind it that would not be found any more.
+    fn leave(&mut self, mut free: usize) {
+        let mask = self.index.len() - 1;
+        let mut slot = free;
+        loop {
+            slot = (slot + 1) & mask;
+            let Some(place) = (self.index[slot] as usize).checked_sub(1) else { break };
+            let home = self.home(self.chunks[place / CHUNK][place % CHUNK].cookie);
+            // It stays if its home is behind the free slot, up to itself, around the end.
+            if (slot.wrapping_sub(home) & mask) >= (slot.wrapping_sub(free) & mask) {
+                self.index[free] = self.index[slot];
+                free = slot;
+            }
+        }
+        self.index[free] = 0;
+    }
+
+    fn resize(&mut self, slots: usize) {
+        self.index = vec![0; slots];
+        for place in 0..self.len {
+            let cookie = self.chunks[place / CHUNK][place % CHUNK].cookie;
+            self.enter(cookie, place);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which ports are listened on in a network namespace, and on which addresses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::super::locks::lock;
+use crate::diag::{Query, RepeatedDump};
+use crate::state::State;
+
+/// For how long what was asked is good enough. To ask costs some 15 us.
+const FRESH: Duration = Duration::from_millis(10);
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) cookie: u64,
+    pub(crate) local: SocketAddr,
+}
+
+impl Listener {
+    /// Whether it would accept connections to this address.
+    pub(crate) fn accepts(&self, local: SocketAddr) -> bool {
+        let (own, ip) = (self.local.ip().to_canonical(), local.ip().to_canonical());
+        let is_any = match own {
+            IpAddr::V4(own) => own.is_unspecified() && ip.is_ipv4(),
+            // Most such listeners take IPv4 as well.
+            IpAddr::V6(own) => own.is_unspecified(),
+        };
+        self.local.port() == local.port() && (is_any || own == ip)
+    }
+}
+
+/// What listens in one network namespace.
+pub(crate) struct Listening {
+    /// The ports as bits: of the last look, and of the one before. A server that has just stopped
+    /// still has connections.
+    now: Ports,
+    before: Ports,
+    all: ArcSwap<Vec<Listener>>,
+    asked: Mutex<Asked>,
+}
+
+type Ports = Box<[AtomicU64]>;
+
+struct Asked {
+    /// `None` if this process may not ask.
+    dump: Option<RepeatedDump>,
+    at: Option<Instant>,
+}
+
+fn ports() -> Ports {
+    std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect()
+}
+
+impl Listening {
+    /// In the namespace of this query.
+    pub(crate) fn new(query: &Query) -> Self {
+        let query = query.of_namespace().with_states([State::Listen]);
+        let dump = RepeatedDump::open(query).ok();
+        let asked = Mutex::new(Asked { dump, at: None });
+        Self { now: ports(), before: ports(), all: ArcSwap::default(), asked }
+    }
+
+    /// Whether anything listens on this port, or did so until recently.
+    pub(crate) fn has(&self, port: u16) -> bool {
+        let (word, bit) = (usize::from(port >> 6), port & 63);
+        let has = |ports: &Ports| ports[word].load(Ordering::Relaxed) >> bit & 1 != 0;
+        has(&self.now) || has(&self.before)
+    }
+
+    /// A listener was found otherwise.
+    pub(crate) fn add(&self, port: u16) {
+        self.now[usize::from(port >> 6)].fetch_or(1 << (port & 63), Ordering::Relaxed);
+    }
+
+    /// Everything that listens, as of the last look.
+    pub(crate) fn all(&self) -> Arc<Vec<Listener>> {
+        self.all.load_full()
+    }
+
+    /// A pass begins: looks, and forgets what listened two passes ago.
+    pub(crate) fn begin_pass(&self) {
+        for (before, now) in self.before.iter().zip(&self.now) {
+            before.store(now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.look(Duration::ZERO);
+    }
+
+    /// Looks, unless that was done just now. Returns whether it looked.
+    pub(crate) fn refresh(&self) -> bool {
+        self.look(FRESH)
+    }
+
+    fn look(&self, fresh: Duration) -> bool {
+        let mut asked = lock(&self.asked);
+        if asked.at.is_some_and(|at| at.elapsed() < fresh) {
+            return false;
+        }
+        let Some(dump) = &mut asked.dump else { return false };
+        let mut all = Vec::new();
+        let run = dump.run(|socket| {
+            self.add(socket.local_port());
+            if let Ok(decoded) = socket.decode() {
+                all.push(Listener { cookie: socket.cookie(), local: decoded.local });
+            }
+        });
+        asked.at = Some(Instant::now());
+        if run.is_ok() {
+            self.all.store(Arc::new(all));
+        }
+        run.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_accepts_at_its_address_and_port() {
+        let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+        for (listens, local, accepts) in [
+            ("0.0.0.0:80", "192.0.2.1:80", true),
+            ("0.0.0.0:80", "192.0.2.1:81", false),
+            ("0.0.0.0:80", "[2001:db8::1]:80", false),
+            ("[::]:80", "192.0.2.1:80", true),
+            ("[::]:80", "[2001:db8::1]:80", true),
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+        ] {
+            let listener = Listener { cookie: 1, local: address(listens) };
+            assert_eq!(listener.accepts(address(local)), accepts, "{listens} {local}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_forgotten_after_two_passes() {
+        let listening = Listening {
+            now: ports(),
+            before: ports(),
+            all: ArcSwap::default(),
+            asked: Mutex::new(Asked { dump: None, at: None }),
+        };
+        listening.add(443);
+        listening.add(65_535);
+        for expected in [true, true, false] {
+            assert_eq!(
+                [443, 65_535, 442].map(|port| listening.has(port)),
+                [expected, expected, false]
+            );
+            listening.begin_pass();
+        }
+    }
+}

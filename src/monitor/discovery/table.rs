@@ -1,0 +1,520 @@
+//! Every discovered connection of a monitor, by cookie, whichever discovery found it.
+//!
+//! ```text
+//!                  a pass, or an event          its event, or absent from passes
+//!   unknown -----------------------------> entry -------------------------------> marked closed
+//!      |                                   |   ^                                      |
+//!      | every grouping refused it   watch |   | given back, and found again          | no pass can
+//!      v                                   v   |                                      | show it now
+//!   marked refused                        watched                                     v
+//!      (until its end)                        | ends, or its event comes          forgotten
+//!                                             v
+//!                                     marked, until both have happened
+//! ```
+//!
+//! The kernel never uses a cookie again, so each connection is counted as opened once and as closed
+//! once, whatever order dumps and events come in:
+//!
+//! - **A dump can be older than an event.** While a pass runs, the cookie of each connection that
+//!   an event ends stays marked as closed; the pass may still show it. When the pass is over, no
+//!   later one can.
+//! - **An event can come after an absence.** A connection that was closed because passes do not
+//!   show it any more stays marked, in case its event is only late.
+//! - **The end of a watch and the event of its socket come in either order.** Whichever is first
+//!   leaves a mark, and the other one takes it away. So a watched connection never counts again,
+//!   even if the kernel keeps its socket for long after it was closed.
+//!
+//! A connection is either in a slot of `Connections` or in the table, never in both: who puts it
+//! into one of them does that under the lock of the index of cookies, and looks at the other first.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::super::history::History;
+use super::super::locks::lock;
+use super::super::phase::{End, Phase};
+use super::super::progress::Progress;
+use super::super::set::Membership;
+use super::entries::{Entries, Entry, NOBODY, UNKNOWN};
+use crate::info::CounterNumbers;
+
+/// How long a mark stays in any case.
+const LATE: Duration = Duration::from_secs(60);
+
+/// How many marks stay for longer than that.
+const MARKS: usize = 65_536;
+
+/// The discovered connections of a monitor.
+pub(crate) struct Table {
+    inner: Mutex<Inner>,
+    /// Whether there is a discovery: without one, nothing is kept.
+    is_active: AtomicBool,
+    epoch: Instant,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Entries,
+    marks: HashMap<u64, Mark>,
+    /// Groups that counted a connection as opened, where that is not its group any more.
+    opened_in: HashMap<u64, Membership>,
+    pass: u32,
+    is_running: bool,
+}
+
+/// What is known of a cookie that is not an entry.
+#[derive(Clone, Copy)]
+struct Mark {
+    kind: MarkKind,
+    /// The last pass that saw it, and when it was seen last or made.
+    seen: u32,
+    at: u64,
+    /// The discoveries that refused it, one bit each.
+    by: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MarkKind {
+    /// Ended by an event while a pass was running.
+    Closed,
+    /// Closed because passes did not show it; its event may still come.
+    Absent,
+    /// Its watch ended; the event is still to come.
+    Unwatched,
+    /// Its event came; its watch is still to end.
+    Told,
+    /// No grouping wanted it.
+    Refused,
+}
+
+/// What a pass found under a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// An entry, which took the reading in.
+    Taken,
+    /// An entry that this pass has seen already, or a cookie that does not count.
+    Ignored,
+    /// An entry of a discovery that has ended.
+    Unclaimed,
+    /// Nothing.
+    Unknown,
+}
+
+/// A connection that leaves the table.
+pub(crate) struct Parted {
+    pub(crate) group: Membership,
+    pub(crate) opened_in: Option<Membership>,
+    pub(crate) progress: Progress,
+    /// How long it was known; `None` if it was there before.
+    pub(crate) age: Option<Duration>,
+    pub(crate) claim: u8,
+}
+
+/// What an event found under a cookie.
+pub(crate) enum Told {
+    /// An entry, which is taken out.
+    Parted(Parted),
+    /// A cookie that does not count.
+    Ignored,
+    /// A connection that these discoveries did not want.
+    Refused(u64),
+    /// Nothing.
+    Unknown,
+}
+
+/// What was known when a watch begins.
+pub(crate) enum Handover {
+    /// The connection was discovered before.
+    Entry(History, Membership, Option<Membership>),
+    /// It was watched before, or had ended.
+    Known,
+    Nothing,
+}
+
+/// A connection that comes into the table.
+pub(crate) struct Newcomer {
+    pub(crate) cookie: u64,
+    pub(crate) progress: Progress,
+    pub(crate) group: Membership,
+    pub(crate) claim: u8,
+    /// Whether it was there before.
+    pub(crate) is_base: bool,
+    /// Whether the kernel tells its end.
+    pub(crate) has_event: bool,
+}
+
+/// What a pass says of the connections of one discovery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Coverage {
+    /// Whether it would have shown every connection that is open.
+    pub(crate) is_complete: bool,
+    /// Whether what it does not show has ended: no event tells that, or events were lost.
+    pub(crate) closes_absent: bool,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self { inner: Mutex::default(), is_active: AtomicBool::new(false), epoch: Instant::now() }
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn since(&self, instant: Instant) -> u64 {
+        instant.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Acquire)
+    }
+
+    /// Begins to keep connections.
+    pub(crate) fn activate(&self) {
+        self.is_active.store(true, Ordering::Release);
+    }
+
+    /// Forgets everything, and keeps nothing from now on.
+    pub(crate) fn clear(&self) {
+        let mut inner = lock(&self.inner);
+        self.is_active.store(false, Ordering::Release);
+        // A pass that is under way goes on, and finds nothing.
+        let Inner { pass, is_running, .. } = *inner;
+        let forgotten = Inner { pass, is_running, ..Inner::default() };
+        let forgotten = std::mem::replace(&mut *inner, forgotten);
+        drop(inner);
+        drop(forgotten);
+    }
+
+    /// Whether the cookie is an entry.
+    pub(crate) fn has(&self, cookie: u64) -> bool {
+        lock(&self.inner).entries.find(cookie).is_some()
+    }
+
+    /// A pass begins: what it asks the kernel, it asks after this. Returns its number.
+    pub(crate) fn begin_pass(&self) -> u32 {
+        let mut inner = lock(&self.inner);
+        inner.pass += 1;
+        inner.is_running = true;
+        inner.pass
+    }
+
+    /// A pass shows a connection. An entry takes the reading in: `add` gets it, what was added, and
+    /// whether that opened it. `asks` has a bit for each discovery that wants to know of it.
+    #[inline]
+    pub(crate) fn see(
+        &self,
+        cookie: u64,
+        asks: u64,
+        next: Phase,
+        raw: &CounterNumbers,
+        add: impl FnOnce(&Entry, CounterNumbers, bool),
+    ) -> Seen {
+        let mut inner = lock(&self.inner);
+        let pass = inner.pass;
+        if let Some(entry) = inner.entries.find(cookie) {
+            if entry.claim == NOBODY {
+                return Seen::Unclaimed;
+            }
+            if std::mem::replace(&mut entry.seen, pass) == pass {
+                return Seen::Ignored;
+            }
+            let (added, opened) = entry.progress.take_in(next, raw);
+            add(entry, added, opened);
+            return Seen::Taken;
+        }
+        if inner.marks.is_empty() {
+            return Seen::Unknown;
+        }
+        let now = self.now();
+        match inner.marks.get_mut(&cookie) {
+            Some(mark) => {
+                (mark.seen, mark.at) = (pass, now);
+                let is_new = mark.kind == MarkKind::Refused && asks & !mark.by != 0;
+                if is_new { Seen::Unknown } else { Seen::Ignored }
+            }
+            None => Seen::Unknown,
+        }
+    }
+
+    /// Notes that a connection is open, without a reading.
+    pub(crate) fn note(&self, cookie: u64) {
+        let mut inner = lock(&self.inner);
+        let pass = inner.pass;
+        if let Some(entry) = inner.entries.find(cookie) {
+            entry.seen = pass;
+        } else if let Some(mark) = inner.marks.get_mut(&cookie) {
+            mark.seen = pass;
+        }
+    }
+
+    /// Puts a connection into the table, unless it has come there, or ended, in the meantime. The
+    /// caller holds the lock of the index of cookies.
+    pub(crate) fn insert(&self, new: Newcomer) -> bool {
+        let Newcomer { cookie, progress, group, claim, is_base, has_event } = new;
+        let since = if is_base { UNKNOWN } else { self.now() };
+        let mut inner = lock(&self.inner);
+        if inner.is_known(cookie) || !self.is_active() {
+            return false;
+        }
+        inner.marks.remove(&cookie);
+        let seen = inner.pass;
+        inner.entries.insert(Entry { cookie, progress, group, since, seen, claim, has_event });
+        true
+    }
+
+    /// Puts a connection into the table that nobody watches any more. It stays in its group.
+    pub(crate) fn adopt(
+        &self,
+        cookie: u64,
+        history: History,
+        group: Membership,
+        opened_in: Option<Membership>,
+        claim: u8,
+    ) {
+        let (progress, since) = history.into_progress();
+        let since = self.since(since);
+        let mut inner = lock(&self.inner);
+        if inner.entries.find(cookie).is_some() {
+            return;
+        }
+        inner.marks.remove(&cookie);
+        inner.opened_in.extend(opened_in.map(|group| (cookie, group)));
+        // Not seen by this pass yet: its reading is still to come.
+        let seen = inner.pass.wrapping_sub(1);
+        let has_event = true;
+        inner.entries.insert(Entry { cookie, progress, group, since, seen, claim, has_event });
+    }
+
+    /// Another discovery claims an entry that nobody claims any more. It goes to that one's group.
+    pub(crate) fn reclaim(&self, cookie: u64, group: Membership, claim: u8) {
+        let mut inner = lock(&self.inner);
+        let Some(entry) = inner.entries.find(cookie).filter(|entry| entry.claim == NOBODY) else {
+            return;
+        };
+        entry.claim = claim;
+        let last = std::mem::replace(&mut entry.group, group);
+        if entry.progress.life.is_opened() && !std::sync::Arc::ptr_eq(last.set(), entry.group.set())
+        {
+            inner.opened_in.entry(cookie).or_insert(last);
+        }
+    }
+
+    /// These discoveries do not want this connection.
+    pub(crate) fn refuse(&self, cookie: u64, by: u64) {
+        let at = self.now();
+        let mut inner = lock(&self.inner);
+        let seen = inner.pass;
+        if inner.entries.find(cookie).is_some_and(|entry| entry.claim == NOBODY) {
+            inner.entries.remove(cookie);
+            inner.opened_in.remove(&cookie);
+        }
+        let kind = MarkKind::Refused;
+        inner.marks.entry(cookie).or_insert(Mark { kind, seen, at, by: 0 }).by |= by;
+    }
+
+    /// A discovery begins, which has not refused anything.
+    pub(crate) fn forget_refusals(&self, by: u64) {
+        lock(&self.inner).marks.values_mut().for_each(|mark| mark.by &= !by);
+    }
+
+    /// The event of a socket came.
+    pub(crate) fn end(&self, cookie: u64) -> Told {
+        let now = self.now();
+        let mut inner = lock(&self.inner);
+        let (pass, is_running) = (inner.pass, inner.is_running);
+        let closed = Mark { kind: MarkKind::Closed, seen: pass, at: now, by: 0 };
+        if let Some(mark) = inner.marks.get_mut(&cookie) {
+            let last = *mark;
+            if is_running {
+                *mark = closed;
+            } else if mark.kind != MarkKind::Told {
+                inner.marks.remove(&cookie);
+            }
+            return match last.kind {
+                MarkKind::Refused if !is_running => Told::Refused(last.by),
+                _ => Told::Ignored,
+            };
+        }
+        let Some(parted) = inner.part(cookie, now) else { return Told::Unknown };
+        if is_running {
+            inner.marks.insert(cookie, closed);
+        }
+        Told::Parted(parted)
+    }
+
+    /// The event of a connection came that nobody knew. Returns whether it counts: if not, it has
+    /// come into the table or ended in the meantime.
+    pub(crate) fn pass_by(&self, cookie: u64) -> bool {
+        let at = self.now();
+        let mut inner = lock(&self.inner);
+        if inner.is_known(cookie) {
+            return false;
+        }
+        if inner.is_running {
+            let seen = inner.pass;
+            inner.marks.insert(cookie, Mark { kind: MarkKind::Closed, seen, at, by: 0 });
+        }
+        true
+    }
+
+    /// The event of a connection came that is in a slot.
+    pub(crate) fn tell_watched(&self, cookie: u64) {
+        self.meet(cookie, MarkKind::Told);
+    }
+
+    /// The watch of a connection ended, and the connection with it.
+    pub(crate) fn unwatched(&self, cookie: u64) {
+        if self.is_active() {
+            self.meet(cookie, MarkKind::Unwatched);
+        }
+    }
+
+    /// Of two things that both come, the first leaves a mark and the second takes it away.
+    fn meet(&self, cookie: u64, kind: MarkKind) {
+        let at = self.now();
+        let mut inner = lock(&self.inner);
+        let (seen, is_running) = (inner.pass, inner.is_running);
+        match inner.marks.get_mut(&cookie) {
+            Some(mark) if mark.kind == kind => {}
+            Some(mark) if is_running => mark.kind = MarkKind::Closed,
+            Some(_) => drop(inner.marks.remove(&cookie)),
+            None => drop(inner.marks.insert(cookie, Mark { kind, seen, at, by: 0 })),
+        }
+    }
+
+    /// A watch begins: the connection leaves the table. The caller holds the lock of the index of
+    /// cookies.
+    pub(crate) fn hand_over(&self, cookie: u64) -> Handover {
+        if !self.is_active() {
+            return Handover::Nothing;
+        }
+        let now = self.now();
+        let mut inner = lock(&self.inner);
+        if let Some(mark) = inner.marks.remove(&cookie) {
+            return match mark.kind {
+                MarkKind::Refused => Handover::Nothing,
+                _ => Handover::Known,
+            };
+        }
+        let Some(parted) = inner.part(cookie, now) else { return Handover::Nothing };
+        drop(inner);
+        let since = Instant::now() - parted.age.unwrap_or_default();
+        Handover::Entry(History::of(parted.progress, since), parted.group, parted.opened_in)
+    }
+
+    /// A discovery ended: nobody claims its connections any more.
+    pub(crate) fn unclaim(&self, claim: u8) {
+        self.by_chunks(|inner, number| {
+            let entries = inner.entries.chunk_mut(number).iter_mut();
+            entries.filter(|entry| entry.claim == claim).for_each(|entry| entry.claim = NOBODY);
+        });
+    }
+
+    /// Does something for each chunk of entries, from the last one to the first, each under a lock
+    /// of its own. What is taken out is replaced by an entry that was visited.
+    fn by_chunks(&self, mut visit: impl FnMut(&mut Inner, usize)) {
+        let chunks = lock(&self.inner).entries.chunks();
+        for number in (0..chunks).rev() {
+            visit(&mut lock(&self.inner), number);
+        }
+    }
+
+    /// A pass is over. Takes out what it should have shown and did not, and gives that to `part`
+    /// with no lock held. `covered` says of a discovery what the pass says of its connections;
+    /// nothing if it has ended.
+    /// `has_events` says whether the kernel tells any of them the ends of sockets.
+    pub(crate) fn end_pass(
+        &self,
+        has_events: bool,
+        covered: impl Fn(u8) -> Option<Coverage>,
+        mut part: impl FnMut(Parted),
+    ) {
+        let now = self.now();
+        let mut parted = Vec::new();
+        self.by_chunks(|inner, number| {
+            let pass = inner.pass;
+            let mut absent = Vec::new();
+            for entry in inner.entries.chunk_mut(number) {
+                if entry.claim == NOBODY {
+                    // Nobody wants it, or it has ended.
+                    absent.push(entry.cookie);
+                    continue;
+                }
+                let Some(coverage) = covered(entry.claim) else {
+                    // Its discovery ended while the pass was under way.
+                    entry.claim = NOBODY;
+                    continue;
+                };
+                let closes = coverage.closes_absent || !entry.has_event;
+                if entry.seen != pass && coverage.is_complete && closes {
+                    absent.push(entry.cookie);
+                }
+            }
+            for cookie in absent {
+                let Some(gone) = inner.part(cookie, now) else { continue };
+                if !gone.is_unclaimed() {
+                    let kind = MarkKind::Absent;
+                    inner.marks.insert(cookie, Mark { kind, seen: pass, at: now, by: 0 });
+                    parted.push(gone);
+                }
+            }
+        });
+        parted.drain(..).for_each(&mut part);
+        let mut inner = lock(&self.inner);
+        inner.is_running = false;
+        let is_young = |mark: &Mark| now.saturating_sub(mark.at) < LATE.as_nanos() as u64;
+        let (pass, stay_long) = (inner.pass, inner.marks.len() <= MARKS);
+        // No later pass can show what ended during this one.
+        inner.marks.retain(|_, mark| match mark.kind {
+            MarkKind::Closed => false,
+            _ if has_events => stay_long || is_young(mark),
+            _ => mark.seen == pass || is_young(mark),
+        });
+    }
+}
+
+impl Inner {
+    /// Whether the cookie is an entry, or one that does not count any more.
+    fn is_known(&mut self, cookie: u64) -> bool {
+        let refused = |mark: &Mark| mark.kind == MarkKind::Refused;
+        self.marks.get(&cookie).is_some_and(|mark| !refused(mark))
+            || self.entries.find(cookie).is_some()
+    }
+
+    /// Takes out an entry.
+    fn part(&mut self, cookie: u64, now: u64) -> Option<Parted> {
+        let Entry { progress, group, since, claim, .. } = self.entries.remove(cookie)?;
+        let opened_in =
+            if self.opened_in.is_empty() { None } else { self.opened_in.remove(&cookie) };
+        let age = (since != UNKNOWN).then(|| Duration::from_nanos(now.saturating_sub(since)));
+        Some(Parted { group, opened_in, progress, age, claim })
+    }
+}
+
+impl Parted {
+    /// A connection that came and went at once.
+    pub(crate) fn passing(
+        group: Membership,
+        progress: Progress,
+        age: Option<Duration>,
+        claim: u8,
+    ) -> Self {
+        Self { group, opened_in: None, progress, age, claim }
+    }
+
+    /// Whether the discovery that claimed it has ended.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        self.claim == NOBODY
+    }
+
+    /// What its groups count when it ends.
+    pub(crate) fn end(&self) -> End {
+        match self.progress.life.phase() {
+            Phase::Listening | Phase::Blank => End::Nothing,
+            _ => self.progress.life.end(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The thread that takes the events of ended sockets: the only one that the crate ever has.
+//!
+//! It begins with the first discovery that wants events and ends with the last. It blocks every
+//! signal, allocates nothing for an event of a connection that is known, and holds no lock for
+//! longer than one event.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::super::attributes::Attributes;
+use super::super::failures::Failed;
+use super::super::locks::lock;
+use super::engine::Engine;
+use super::listening::Listening;
+use super::sightings::Sightings;
+use crate::diag::{Events, Query, RawEvent, Waker};
+use crate::read;
+use crate::wire::LEN;
+
+/// How long to wait for the thread where it is not needed that it has done its work.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Events that are taken before anything else is looked at.
+const BATCH: usize = 256;
+
+/// The thread, as those see it who begin and end discoveries.
+pub(super) struct EventThread {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+    ended: Receiver<()>,
+    /// The process that it is a thread of.
+    pid: u32,
+}
+
+struct Shared {
+    waker: Waker,
+    orders: Mutex<Vec<Order>>,
+}
+
+enum Order {
+    /// Takes these events as well.
+    Take(Source),
+    /// Says when all events were taken that wait now.
+    Fence(SyncSender<()>),
+    /// Looks for sockets of this process, with this share of a core; or does not.
+    Sight(Option<(Arc<Listening>, f64)>),
+    Stop,
+}
+
+/// The events of one network namespace.
+struct Source {
+    events: Events,
+    query: Query,
+    /// Events were lost, and those that came before are not all taken.
+    has_lost: bool,
+}
+
+impl EventThread {
+    pub(super) fn start(engine: Arc<Engine>) -> io::Result<Self> {
+        let shared = Arc::new(Shared { waker: Waker::new()?, orders: Mutex::default() });
+        let (sender, ended) = sync_channel(1);
+        let name = "tcpinfo-events".to_owned();
+        let in_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            read::block_signals();
+            run(&engine, &in_thread);
+            drop(engine);
+            // Nobody listens if it took too long.
+            let _ = sender.send(());
+        })?;
+        Ok(Self { shared, thread, ended, pid: std::process::id() })
+    }
+
+    fn order(&self, order: Order) {
+        lock(&self.shared.orders).push(order);
+        self.shared.waker.wake();
+    }
+
+    /// Takes these events as well, of the namespace of `query`.
+    pub(super) fn take(&self, events: Events, query: Query) {
+        self.order(Order::Take(Source { events, query, has_lost: false }));
+    }
+
+    /// Looks for sockets of this process from now on, or does not any more.
+    pub(super) fn sight(&self, how: Option<(Arc<Listening>, f64)>) {
+        self.order(Order::Sight(how));
+    }
+
+    /// Waits until all events were taken that wait now, a second at most.
+    pub(super) fn fence(&self) {
+        let (sender, receiver) = sync_channel(1);
+        self.order(Order::Fence(sender));
+        let _ = receiver.recv_timeout(PATIENCE);
+    }
+
+    /// Ends the thread, and waits for that a second at most: it may be in a function of the program
+    /// that waits for the caller.
+    pub(super) fn stop(self) {
+        // A child process has the handle, and no such thread.
+        if self.pid != std::process::id() {
+            std::mem::forget(self.thread);
+            return;
+        }
+        self.order(Order::Stop);
+        if self.thread.thread().id() == thread::current().id() {
+            return;
+        }
+        if self.ended.recv_timeout(PATIENCE).is_ok() {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+fn run(engine: &Engine, shared: &Shared) {
+    let mut sources: Vec<Source> = Vec::new();
+    let mut fences: Vec<SyncSender<()>> = Vec::new();
+    let mut sightings: Option<Sightings<'_>> = None;
+    loop {
+        let orders = std::mem::take(&mut *lock(&shared.orders));
+        for order in orders {
+            match order {
+                Order::Take(source) => sources.push(source),
+                Order::Fence(fence) => fences.push(fence),
+                Order::Sight(None) => sightings = None,
+                Order::Sight(Some((listening, budget))) => {
+                    let new = || Sightings::new(engine, listening);
+                    sightings.get_or_insert_with(new).set_budget(budget);
+                }
+                Order::Stop => return,
+            }
+        }
+        let mut is_empty = true;
+        sources.retain_mut(|source| match source.take(engine, &mut sightings) {
+            Ok(has_no_more) => {
+                is_empty &= has_no_more;
+                true
+            }
+            Err(error) => {
+                engine.connections.failures.put(Failed::new(Attributes::new([]), error));
+                engine.has_lost.store(true, Ordering::Release);
+                false
+            }
+        });
+        // What failed may be told now: no lock is held, and this is no collection.
+        engine.connections.failures.tell();
+        if let Some(sightings) = &mut sightings {
+            sightings.look_if_due();
+        }
+        if !is_empty {
+            continue;
+        }
+        for fence in fences.drain(..) {
+            // Nobody waits any more if it took too long.
+            let _ = fence.send(());
+        }
+        let next = sightings.as_ref().and_then(Sightings::next);
+        let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let waited = shared.waker.wait(sources.iter().map(|source| &source.events), timeout);
+        if waited.is_err() {
+            // No memory: it may be there later.
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Source {
+    /// Takes some events. Returns whether there are no more. An error ends them.
+    fn take(&mut self, engine: &Engine, sightings: &mut Option<Sightings<'_>>) -> io::Result<bool> {
+        let mut room = [0; LEN];
+        for _ in 0..BATCH {
+            let query = &self.query;
+            let next = self.events.try_see(|raw| engine.ended(&raw, query, sightings, &mut room));
+            match next {
+                Ok(RawEvent::Ended(())) => {}
+                Ok(RawEvent::Nothing) => {
+                    if std::mem::take(&mut self.has_lost) {
+                        engine.has_lost.store(true, Ordering::Release);
+                    }
+                    return Ok(true);
+                }
+                Ok(RawEvent::Lost) => {
+                    self.has_lost = true;
+                    engine.overruns.fetch_add(1, Ordering::Relaxed);
+                    let lost = "events of ended sockets were lost: the receive buffer was full";
+                    let lost = io::Error::other(lost);
+                    engine.connections.failures.put(Failed::new(Attributes::new([]), lost));
+                }
+                Err(error) => match error.kind() {
+                    // The next one may be well-formed, and there may be memory for it.
+                    io::ErrorKind::InvalidData | io::ErrorKind::OutOfMemory => {
+                        engine.connections.failures.put(Failed::new(Attributes::new([]), error));
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(false)
+    }
+}
