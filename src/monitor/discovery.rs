@@ -22,6 +22,8 @@ mod entries;
 mod listening;
 mod sightings;
 pub(super) mod table;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod walk;
 

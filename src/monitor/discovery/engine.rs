@@ -34,6 +34,9 @@ use crate::wire::{Bytes, LEN};
 /// In ids of connections: those of discovered ones are their cookies.
 const DISCOVERED: u64 = 1 << 63;
 
+/// How wrong the kernel's times can be: it counts ticks of up to 10 ms.
+const TICKS: Duration = Duration::from_millis(50);
+
 /// The discoveries of a monitor, and what they have found.
 pub(crate) struct Engine {
     pub(crate) connections: Arc<Connections>,
@@ -341,7 +344,8 @@ impl Engine {
         let (mut is_fresh, mut own) = (false, None);
         for active in active.iter().filter(|it| it.has_events() && refused & it.bit() == 0) {
             let is_here = active.discovery.query.shares_namespace(query);
-            let is_older = silent.is_some_and(|silent| silent > active.began.elapsed());
+            let before = active.began.elapsed() + TICKS;
+            let is_older = silent.is_some_and(|silent| silent > before);
             if !is_here
                 || !active.is_based()
                 || is_older

@@ -78,13 +78,17 @@ impl Entries {
         let slot = self.slot(cookie)?;
         let place = self.index[slot] as usize - 1;
         self.leave(slot);
-        self.len -= 1;
-        let last = self.chunks[self.len / CHUNK].pop().expect("the last chunk has the last entry");
-        let removed = if place == self.len {
+        let end = self.len - 1;
+        let last_cookie = self.chunks[end / CHUNK][end % CHUNK].cookie;
+        if place != end {
+            let moved = self.slot(last_cookie).expect("every entry is in the index");
+            self.index[moved] = place as u32 + 1;
+        }
+        self.len = end;
+        let last = self.chunks[end / CHUNK].pop().expect("the last chunk has the last entry");
+        let removed = if place == end {
             last
         } else {
-            let moved = self.slot(last.cookie).expect("every entry is in the index");
-            self.index[moved] = place as u32 + 1;
             std::mem::replace(&mut self.chunks[place / CHUNK][place % CHUNK], last)
         };
         // One empty chunk is kept.
