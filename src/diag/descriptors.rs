@@ -14,7 +14,7 @@ const SPARSE: usize = 6;
 /// `open` is how many there are about.
 pub(crate) fn each_descriptor(open: usize, mut see: impl FnMut(RawFd)) -> io::Result<()> {
     let size = table_size()?;
-    if size <= 256 + open.saturating_mul(SPARSE) {
+    if size <= open.saturating_mul(SPARSE).saturating_add(256) {
         (0..size as RawFd).for_each(see);
         return Ok(());
     }

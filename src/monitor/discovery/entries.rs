@@ -156,3 +156,60 @@ impl Entries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::attributes::Attributes;
+    use super::super::super::set::{MetricFamily, Set};
+    use super::*;
+
+    fn entry(cookie: u64, group: &Membership) -> Entry {
+        let (progress, group) = (Progress::new(), group.clone());
+        let (since, seen, claim, has_event) = (0, 0, 0, true);
+        Entry { cookie, progress, group, since, seen, claim, has_event }
+    }
+
+    fn group() -> Membership {
+        Membership::join(&Arc::new(Set::new(MetricFamily::Group, Attributes::new([]), 0, false)))
+    }
+
+    #[test]
+    fn an_entry_takes_at_most_300_bytes_with_its_index() {
+        // At worst the index has just doubled, and 2 of 5 slots are taken.
+        assert!(size_of::<Entry>() + size_of::<u32>() * 5 / 2 <= 300, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn what_is_in_is_found_and_what_is_out_is_not() {
+        let (group, mut entries) = (group(), Entries::default());
+        let mut expected = std::collections::BTreeSet::new();
+        let mut random = 1_u64;
+        for step in 0..200_000_u64 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            // It grows, and then it shrinks.
+            let cookie = (random >> 33) % 5_000;
+            let adds = (random >> 20) % 4 < if step < 100_000 { 3 } else { 1 };
+            if adds && expected.insert(cookie) {
+                entries.insert(entry(cookie, &group));
+            } else if !adds {
+                let removed = entries.remove(cookie).map(|entry| entry.cookie);
+                assert_eq!(removed.is_some(), expected.remove(&cookie));
+                assert!(removed.is_none_or(|it| it == cookie));
+            }
+            assert_eq!(entries.len, expected.len());
+        }
+        for cookie in 0..5_000 {
+            let found = entries.find(cookie).map(|entry| entry.cookie);
+            assert_eq!(found, expected.contains(&cookie).then_some(cookie));
+        }
+        for cookie in expected {
+            assert!(entries.remove(cookie).is_some());
+        }
+        assert_eq!((entries.len, entries.chunks(), entries.index.len()), (0, 0, CHUNK));
+        assert!(entries.chunks.len() <= 1);
+    }
+}
