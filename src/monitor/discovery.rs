@@ -60,7 +60,16 @@ pub(crate) struct Discoveries {
     scanner: Mutex<Scanner>,
     /// The thread that is in a pass: a grouping that it calls may call the monitor.
     passing: Mutex<Option<ThreadId>>,
-    thread: Mutex<Option<EventThread>>,
+    /// Held while the list of discoveries changes, and what depends on it.
+    telling: Mutex<Telling>,
+}
+
+/// Who tells the ends of sockets.
+#[derive(Default)]
+struct Telling {
+    thread: Option<Arc<EventThread>>,
+    /// The namespaces whose events the thread takes.
+    told: Vec<Query>,
 }
 
 /// What passes keep from one to the next.
@@ -70,8 +79,6 @@ struct Scanner {
     /// Asks for every connection, where a walk cannot tell which ones are gone.
     whole: Option<RepeatedDump>,
     walk: Walk,
-    /// The namespaces whose events the thread takes.
-    told: Vec<Query>,
     /// The process that the discoveries are of.
     pid: u32,
 }
@@ -83,7 +90,7 @@ impl Discoveries {
             engine,
             scanner: Mutex::default(),
             passing: Mutex::default(),
-            thread: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -101,9 +108,8 @@ impl Discoveries {
             *scanner = Scanner { pid, ..Scanner::default() };
             engine.active.store(Arc::default());
             engine.connections.discovered.clear();
-            if let Some(thread) = lock(&self.thread).take() {
-                thread.stop();
-            }
+            let inherited = std::mem::take(&mut *lock(&self.telling));
+            inherited.thread.iter().for_each(|thread| thread.stop());
         }
         let active = engine.active.load_full();
         let is_free = |number: &u8| active.iter().all(|it| it.number != *number);
@@ -118,55 +124,52 @@ impl Discoveries {
             || Arc::new(Listening::new(&discovery.query)),
             |same| Arc::clone(&same.listening),
         );
-        let events = self.listen(&mut scanner, &discovery);
-        let begun = Arc::new(Active::new(number, discovery, events, listening));
-        engine.was_used.store(true, Ordering::Relaxed);
-        let table = &engine.connections.discovered;
-        table.activate();
-        table.forget_refusals(begun.bit());
-        engine
-            .active
-            .rcu(|active| active.iter().cloned().chain([begun.clone()]).collect::<Vec<_>>());
-        self.steer();
+        let (begun, thread) = {
+            let mut telling = lock(&self.telling);
+            let events = self.listen(&mut telling, &discovery);
+            let begun = Arc::new(Active::new(number, discovery, events, listening));
+            engine.was_used.store(true, Ordering::Relaxed);
+            engine.connections.discovered.activate();
+            engine.connections.discovered.forget_refusals(begun.bit());
+            engine.active.rcu(|all| all.iter().cloned().chain([begun.clone()]).collect::<Vec<_>>());
+            self.steer(&telling);
+            (begun, telling.thread.clone())
+        };
         let passed = self.pass(&mut scanner, &mut Sink { tallies: None, readings: 0 });
         if let Err(error) = passed.of(number) {
             drop(scanner);
             self.end(number);
             return Err(error);
         }
-        if let (true, Some(thread)) = (begun.has_events(), &*lock(&self.thread)) {
-            thread.fence();
-        }
+        thread.iter().filter(|_| begun.has_events()).for_each(|thread| thread.fence());
         begun.set_based();
-        Ok((number, events))
+        Ok((number, begun.events))
     }
 
     /// Begins to take events in the namespace of a discovery, if they are wanted and possible.
-    fn listen(&self, scanner: &mut Scanner, discovery: &Discovery) -> DiscoveryEvents {
+    fn listen(&self, telling: &mut Telling, discovery: &Discovery) -> DiscoveryEvents {
         if !discovery.events {
             return DiscoveryEvents::Off;
         }
-        if scanner.told.iter().any(|query| query.shares_namespace(&discovery.query)) {
+        if telling.told.iter().any(|query| query.shares_namespace(&discovery.query)) {
             return DiscoveryEvents::Told;
         }
-        let listen = || {
+        let mut listen = || {
             let events = match discovery.query.namespace() {
                 Some(namespace) => Events::open_in(namespace)?,
                 None => Events::open()?,
             };
             let events = events.with_receive_buffer(discovery.receive_buffer)?;
-            let mut thread = lock(&self.thread);
-            if thread.is_none() {
-                *thread = Some(EventThread::start(Arc::clone(&self.engine))?);
-            }
-            if let Some(thread) = &*thread {
-                thread.take(events, discovery.query.of_namespace());
-            }
+            let thread = match &mut telling.thread {
+                Some(thread) => thread,
+                none => none.insert(Arc::new(EventThread::start(Arc::clone(&self.engine))?)),
+            };
+            thread.take(events, discovery.query.of_namespace());
             Ok(())
         };
         match listen() {
             Ok(()) => {
-                scanner.told.push(discovery.query.of_namespace());
+                telling.told.push(discovery.query.of_namespace());
                 DiscoveryEvents::Told
             }
             Err(error) => {
@@ -182,12 +185,12 @@ impl Discoveries {
     }
 
     /// Tells the thread whether to look for sockets of this process.
-    fn steer(&self) {
+    fn steer(&self, telling: &Telling) {
         let active = self.engine.active.load();
         let own = active.iter().filter(|it| it.is_process() && it.has_events());
         let budget = |it: &Arc<Active>| it.discovery.sighting_budget;
         let most = own.max_by(|one, other| budget(one).total_cmp(&budget(other)));
-        if let Some(thread) = &*lock(&self.thread) {
+        if let Some(thread) = &telling.thread {
             thread.sight(most.map(|it| (Arc::clone(&it.listening), budget(it))));
         }
     }
@@ -196,23 +199,22 @@ impl Discoveries {
     /// unless another one wants them.
     pub(crate) fn end(&self, number: u8) {
         let engine = &self.engine;
-        let left = engine.active.rcu(|active| {
-            active.iter().filter(|it| it.number != number).cloned().collect::<Vec<_>>()
-        });
-        let is_last = left.iter().all(|it| it.number == number);
-        if is_last {
+        let mut telling = lock(&self.telling);
+        engine
+            .active
+            .rcu(|all| all.iter().filter(|it| it.number != number).cloned().collect::<Vec<_>>());
+        let left = engine.active.load();
+        if left.is_empty() {
             engine.connections.discovered.clear();
         } else {
             engine.connections.discovered.unclaim(number);
-            self.steer();
+            self.steer(&telling);
         }
-        let has_events = left.iter().any(|it| it.number != number && it.has_events());
-        if !has_events {
-            let thread = lock(&self.thread).take();
-            if let Some(thread) = thread {
-                thread.stop();
-            }
-        }
+        let is_told = left.iter().any(|it| it.has_events());
+        let stopped = if is_told { Telling::default() } else { std::mem::take(&mut *telling) };
+        drop(telling);
+        // With no lock held: the thread may be in a function of the program.
+        stopped.thread.iter().for_each(|thread| thread.stop());
     }
 
     /// Makes a pass, whose readings go to the tallies of a sweep.
@@ -256,9 +258,6 @@ impl Discoveries {
         let engine = &self.engine;
         let active = engine.active.load_full();
         let has_lost = engine.has_lost.swap(false, Ordering::AcqRel);
-        if active.iter().all(|it| !it.has_events()) {
-            scanner.told.clear();
-        }
         let mut passed = Passed::default();
         let mut complete = 0;
         let is_used = |dump: &RepeatedDump| {
@@ -322,7 +321,11 @@ impl Discoveries {
             engine.close(parted, ConnectionSample::NOTHING);
         });
         if left.is_empty() {
-            engine.connections.discovered.clear();
+            let telling = lock(&self.telling);
+            if engine.active.load().is_empty() {
+                engine.connections.discovered.clear();
+            }
+            drop(telling);
         }
         if has_lost && !shows_orphans {
             engine.has_lost.store(true, Ordering::Release);

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::super::attributes::Attributes;
@@ -30,10 +30,15 @@ const BATCH: usize = 256;
 /// The thread, as those see it who begin and end discoveries.
 pub(super) struct EventThread {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
-    ended: Receiver<()>,
+    running: Mutex<Option<Running>>,
+    id: ThreadId,
     /// The process that it is a thread of.
     pid: u32,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    ended: Receiver<()>,
 }
 
 struct Shared {
@@ -72,7 +77,9 @@ impl EventThread {
             // Nobody listens if it took too long.
             let _ = sender.send(());
         })?;
-        Ok(Self { shared, thread, ended, pid: std::process::id() })
+        let id = thread.thread().id();
+        let running = Mutex::new(Some(Running { thread, ended }));
+        Ok(Self { shared, running, id, pid: std::process::id() })
     }
 
     fn order(&self, order: Order) {
@@ -92,6 +99,9 @@ impl EventThread {
 
     /// Waits until all events were taken that wait now, a second at most.
     pub(super) fn fence(&self) {
+        if self.id == thread::current().id() {
+            return;
+        }
         let (sender, receiver) = sync_channel(1);
         self.order(Order::Fence(sender));
         let _ = receiver.recv_timeout(PATIENCE);
@@ -99,18 +109,16 @@ impl EventThread {
 
     /// Ends the thread, and waits for that a second at most: it may be in a function of the program
     /// that waits for the caller.
-    pub(super) fn stop(self) {
+    pub(super) fn stop(&self) {
+        let running = lock(&self.running).take();
         // A child process has the handle, and no such thread.
         if self.pid != std::process::id() {
-            std::mem::forget(self.thread);
-            return;
+            return std::mem::forget(running);
         }
         self.order(Order::Stop);
-        if self.thread.thread().id() == thread::current().id() {
-            return;
-        }
-        if self.ended.recv_timeout(PATIENCE).is_ok() {
-            let _ = self.thread.join();
+        let Some(Running { thread, ended }) = running else { return };
+        if self.id != thread::current().id() && ended.recv_timeout(PATIENCE).is_ok() {
+            let _ = thread.join();
         }
     }
 }
