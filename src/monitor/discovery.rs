@@ -224,12 +224,12 @@ impl Discoveries {
         if !was_used {
             return Found::default();
         }
-        let mut scanner = lock(&self.scanner);
         let overruns = engine.overruns.load(Ordering::Relaxed);
         let active = engine.active.load_full();
-        if active.is_empty() || scanner.pid != std::process::id() {
+        if active.is_empty() || !engine.connections.discovered.is_active() {
             return Found { overruns, was_used, ..Found::default() };
         }
+        let mut scanner = lock(&self.scanner);
         let passed = self.pass(&mut scanner, &mut Sink { tallies: Some(tallies), readings: 0 });
         for (_, error) in passed.errors {
             engine.connections.failures.note(Failed::new(Attributes::new([]), error));

@@ -261,6 +261,15 @@ impl Connections {
         }
     }
 
+    /// Whether somebody watches the connection in this slot.
+    #[cfg(feature = "diag")]
+    pub(crate) fn is_watched(&self, slot: usize, cookie: u64) -> bool {
+        self.slots.with(slot, |slot| {
+            let connection = slot.as_ref().filter(|it| it.key.indexed() == Some(cookie));
+            connection.is_some_and(|it| it.handles.first().is_some())
+        })
+    }
+
     /// Takes a connection out of its slot that nobody watches, and gives it to the discovery that
     /// found it. Returns whether it did.
     #[cfg(feature = "diag")]

@@ -154,6 +154,14 @@ impl Engine {
         )
     }
 
+    /// Whether the connection is watched, and so is none of a discovery.
+    pub(crate) fn is_watched(&self, cookie: u64) -> bool {
+        match self.connections.groups.cookies.whereabouts(cookie) {
+            Whereabouts::Slot(slot) => self.connections.is_watched(slot, cookie),
+            Whereabouts::Ended | Whereabouts::Unknown => false,
+        }
+    }
+
     /// A pass shows a connection that is not in the table: it comes into the group of the first of
     /// these discoveries that wants it.
     #[cold]

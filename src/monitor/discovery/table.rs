@@ -29,7 +29,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::history::History;
@@ -49,8 +49,9 @@ const MARKS: usize = 65_536;
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
     inner: Mutex<Inner>,
-    /// Whether there is a discovery: without one, nothing is kept.
-    is_active: AtomicBool,
+    /// The process whose discoveries there are, or 0: without one, nothing is kept. After a `fork`
+    /// the child has a copy, whose lock a thread of the parent may have.
+    process: AtomicU32,
     epoch: Instant,
 }
 
@@ -156,7 +157,7 @@ pub(crate) struct Coverage {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::default(), is_active: AtomicBool::new(false), epoch: Instant::now() }
+        Self { inner: Mutex::default(), process: AtomicU32::new(0), epoch: Instant::now() }
     }
 
     fn now(&self) -> u64 {
@@ -167,19 +168,23 @@ impl Table {
         instant.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
+    /// Whether this process has discoveries.
     pub(crate) fn is_active(&self) -> bool {
-        self.is_active.load(Ordering::Acquire)
+        match self.process.load(Ordering::Acquire) {
+            0 => false,
+            process => process == std::process::id(),
+        }
     }
 
     /// Begins to keep connections.
     pub(crate) fn activate(&self) {
-        self.is_active.store(true, Ordering::Release);
+        self.process.store(std::process::id(), Ordering::Release);
     }
 
     /// Forgets everything, and keeps nothing from now on.
     pub(crate) fn clear(&self) {
         let mut inner = lock(&self.inner);
-        self.is_active.store(false, Ordering::Release);
+        self.process.store(0, Ordering::Release);
         // A pass that is under way goes on, and finds nothing.
         let Inner { pass, is_running, .. } = *inner;
         let forgotten = Inner { pass, is_running, ..Inner::default() };
@@ -256,7 +261,7 @@ impl Table {
         let Newcomer { cookie, progress, group, claim, is_base, has_event } = new;
         let since = if is_base { UNKNOWN } else { self.now() };
         let mut inner = lock(&self.inner);
-        if inner.is_known(cookie) || !self.is_active() {
+        if inner.is_known(cookie) || self.process.load(Ordering::Acquire) == 0 {
             return false;
         }
         inner.marks.remove(&cookie);
@@ -327,16 +332,14 @@ impl Table {
         let (pass, is_running) = (inner.pass, inner.is_running);
         let closed = Mark { kind: MarkKind::Closed, seen: pass, at: now, by: 0 };
         if let Some(mark) = inner.marks.get_mut(&cookie) {
-            let last = *mark;
-            if is_running {
-                *mark = closed;
-            } else if mark.kind != MarkKind::Told {
-                inner.marks.remove(&cookie);
+            let Mark { kind, by, .. } = *mark;
+            match kind {
+                MarkKind::Refused => drop(inner.marks.remove(&cookie)),
+                _ if is_running => *mark = closed,
+                MarkKind::Told => {}
+                _ => drop(inner.marks.remove(&cookie)),
             }
-            return match last.kind {
-                MarkKind::Refused if !is_running => Told::Refused(last.by),
-                _ => Told::Ignored,
-            };
+            return if kind == MarkKind::Refused { Told::Refused(by) } else { Told::Ignored };
         }
         let Some(parted) = inner.part(cookie, now) else { return Told::Unknown };
         if is_running {

@@ -5,6 +5,8 @@
 //! longer than one event.
 
 use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -12,7 +14,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::super::attributes::Attributes;
-use super::super::failures::Failed;
+use super::super::failures::{Failed, panicked};
 use super::super::locks::lock;
 use super::engine::Engine;
 use super::listening::Listening;
@@ -123,26 +125,48 @@ impl EventThread {
     }
 }
 
+/// What the thread works on.
+struct Work<'e> {
+    engine: &'e Engine,
+    sources: Vec<Source>,
+    fences: Vec<SyncSender<()>>,
+    sightings: Option<Sightings<'e>>,
+}
+
 fn run(engine: &Engine, shared: &Shared) {
-    let mut sources: Vec<Source> = Vec::new();
-    let mut fences: Vec<SyncSender<()>> = Vec::new();
-    let mut sightings: Option<Sightings<'_>> = None;
+    let mut work = Work { engine, sources: Vec::new(), fences: Vec::new(), sightings: None };
     loop {
+        match catch_unwind(AssertUnwindSafe(|| work.step(shared))) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return,
+            Err(_) => {
+                // It cost one event.
+                engine.has_lost.store(true, Ordering::Release);
+                engine.connections.failures.note(Failed::new(Attributes::new([]), panicked()));
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Takes what there is, and waits if that is nothing.
+    fn step(&mut self, shared: &Shared) -> ControlFlow<()> {
         let orders = std::mem::take(&mut *lock(&shared.orders));
         for order in orders {
             match order {
-                Order::Take(source) => sources.push(source),
-                Order::Fence(fence) => fences.push(fence),
-                Order::Sight(None) => sightings = None,
+                Order::Take(source) => self.sources.push(source),
+                Order::Fence(fence) => self.fences.push(fence),
+                Order::Sight(None) => self.sightings = None,
                 Order::Sight(Some((listening, budget))) => {
-                    let new = || Sightings::new(engine, listening);
-                    sightings.get_or_insert_with(new).set_budget(budget);
+                    let new = || Sightings::new(self.engine, listening);
+                    self.sightings.get_or_insert_with(new).set_budget(budget);
                 }
-                Order::Stop => return,
+                Order::Stop => return ControlFlow::Break(()),
             }
         }
+        let Self { engine, sources, fences, sightings } = self;
         let mut is_empty = true;
-        sources.retain_mut(|source| match source.take(engine, &mut sightings) {
+        sources.retain_mut(|source| match source.take(engine, sightings) {
             Ok(has_no_more) => {
                 is_empty &= has_no_more;
                 true
@@ -155,11 +179,11 @@ fn run(engine: &Engine, shared: &Shared) {
         });
         // What failed may be told now: no lock is held, and this is no collection.
         engine.connections.failures.tell();
-        if let Some(sightings) = &mut sightings {
+        if let Some(sightings) = sightings {
             sightings.look_if_due();
         }
         if !is_empty {
-            continue;
+            return ControlFlow::Continue(());
         }
         for fence in fences.drain(..) {
             // Nobody waits any more if it took too long.
@@ -172,6 +196,7 @@ fn run(engine: &Engine, shared: &Shared) {
             // No memory: it may be there later.
             thread::sleep(Duration::from_millis(100));
         }
+        ControlFlow::Continue(())
     }
 }
 

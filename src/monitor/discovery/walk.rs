@@ -142,7 +142,9 @@ impl Walk {
                 }
             }
             // Its group may depend on a listener that comes later.
-            if !matches!(engine.see(&sight, sight.reply, asks, sink), Seen::Taken | Seen::Ignored) {
+            let seen = engine.see(&sight, sight.reply, asks, sink);
+            let is_met = matches!(seen, Seen::Taken | Seen::Ignored);
+            if !is_met && !engine.is_watched(sight.cookie) {
                 new.push(fd);
             }
         })?;
