@@ -142,6 +142,14 @@ impl Query {
         Self { namespace: self.namespace.clone(), ..Self::new() }
     }
 
+    /// Whether its dump has every listener, each before the connections that it accepted: so the
+    /// kernel walks its tables.
+    #[cfg(feature = "otel")]
+    pub(crate) fn shows_listeners(&self) -> bool {
+        let is_any = (self.local_port, self.peer_port, &self.family, &self.filter);
+        self.states >> State::Listen.number() & 1 != 0 && is_any == (0, 0, &None, &None)
+    }
+
     /// Whether both ask in the same namespace.
     #[cfg(feature = "otel")]
     pub(crate) fn shares_namespace(&self, other: &Self) -> bool {

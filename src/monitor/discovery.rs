@@ -47,6 +47,7 @@ use super::sample::ConnectionSample;
 use super::snapshot::{DiscoveryEvents, DiscoveryScope, Found};
 use super::tally::Tallies;
 use crate::diag::{Events, Query, RawSocket, RepeatedDump};
+use crate::state::State;
 use crate::wire::LEN;
 
 pub use self::choice::Discovery;
@@ -265,11 +266,15 @@ impl Discoveries {
         };
         scanner.dumps.retain(is_used);
         engine.connections.discovered.begin_pass();
-        let mut looked: Vec<&Arc<Listening>> = Vec::new();
-        for active in active.iter() {
-            if !looked.iter().any(|other| Arc::ptr_eq(other, &active.listening)) {
-                looked.push(&active.listening);
-                active.listening.begin_pass();
+        for (place, it) in active.iter().enumerate() {
+            let mut others =
+                active.iter().filter(|other| Arc::ptr_eq(&other.listening, &it.listening));
+            if !active[..place].iter().any(|other| Arc::ptr_eq(&other.listening, &it.listening)) {
+                // A walk shows the listeners of this process, which are all that it has to know.
+                let shows = |it: &Arc<Active>| it.discovery.query.shows_listeners();
+                let has_host = others.clone().any(|it| !it.is_process());
+                it.listening
+                    .begin_pass(!has_host || others.any(|it| !it.is_process() && shows(it)));
             }
         }
         let own = active.iter().find(|it| it.is_process());
@@ -287,11 +292,17 @@ impl Discoveries {
                 |it: &&Arc<Active>| !it.is_process() && it.discovery.query == *dump.query();
             let candidates: Vec<_> = active.iter().filter(of_query).collect();
             let asks = candidates.iter().fold(0, |asks, it| asks | it.bit());
+            let Some(listening) = candidates.first().map(|first| &first.listening) else {
+                continue;
+            };
             let mut room = [0; LEN];
             let dumped = dump.run(|raw| {
                 let Some(reply) = raw.info().and_then(|bytes| reply_of(bytes, &mut room)) else {
                     return;
                 };
+                if reply.state() == State::Listen {
+                    listening.add(raw.local_port());
+                }
                 match engine.see(&raw, reply, asks, sink) {
                     Seen::Taken | Seen::Ignored => {}
                     seen => engine.meet(&raw, reply, seen, &candidates, sink),

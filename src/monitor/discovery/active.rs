@@ -110,6 +110,7 @@ impl Active {
     }
 
     fn default_group(&self, socket: &Socket) -> Attributes {
+        self.listening.learn(socket);
         let is_server = socket.state == State::Listen || self.listening.has(socket.local.port());
         let port = if is_server { socket.local.port() } else { socket.peer.port() };
         let server = (self.is_process() && !is_server).then(|| socket.peer.ip());

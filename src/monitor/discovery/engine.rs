@@ -291,6 +291,7 @@ impl Engine {
         let Some(reply) = raw.info().and_then(|bytes| reply_of(bytes, room)) else { return };
         let next = Phase::of(&reply);
         let mut refused = 0;
+        // Again if a pass puts it into the table in the meantime.
         loop {
             match table.end(cookie) {
                 Told::Ignored => return,
@@ -299,7 +300,12 @@ impl Engine {
                 Told::Unknown => {}
             }
             match self.connections.groups.cookies.whereabouts(cookie) {
-                Whereabouts::Unknown => break,
+                Whereabouts::Unknown if matches!(next, Phase::Blank | Phase::Listening) => return,
+                Whereabouts::Unknown => {
+                    if self.pass_by(raw, &reply, query, refused, ownership) {
+                        return;
+                    }
+                }
                 // It was watched, and that ended before there was a discovery.
                 Whereabouts::Ended => return,
                 Whereabouts::Slot(slot) => {
@@ -310,9 +316,6 @@ impl Engine {
                     }
                 }
             }
-        }
-        if !matches!(next, Phase::Blank | Phase::Listening) {
-            self.pass_by(raw, &reply, query, refused, ownership);
         }
     }
 
@@ -336,7 +339,8 @@ impl Engine {
         self.close(parted, ConnectionSample::live(reply));
     }
 
-    /// Counts a connection in full that ended before any pass saw it, if anybody wants it.
+    /// Counts a connection in full that ended before any pass saw it, if anybody wants it. Returns
+    /// whether that is so: no pass has seen it until now.
     fn pass_by(
         &self,
         raw: &RawSocket<'_>,
@@ -344,12 +348,12 @@ impl Engine {
         query: &Query,
         refused: u64,
         ownership: &mut impl Ownership,
-    ) {
-        let Ok(socket) = raw.decode() else { return };
+    ) -> bool {
+        let Ok(socket) = raw.decode() else { return true };
         // Nothing came from the other side since: this long it was over, or idle.
         let silent = socket.info.as_ref().and_then(|info| info.last_ack_recv);
         let active = self.active.load();
-        let (mut is_fresh, mut own) = (false, None);
+        let mut own = None;
         for active in active.iter().filter(|it| it.has_events() && refused & it.bit() == 0) {
             let is_here = active.discovery.query.shares_namespace(query);
             let before = active.began.elapsed() + TICKS;
@@ -368,21 +372,18 @@ impl Engine {
                     None => continue,
                 }
             }
-            // The port of a server that has just begun.
-            if !is_fresh && !active.listening.has(socket.local.port()) {
-                is_fresh = true;
-                active.listening.refresh();
-            }
             let Some(group) = self.group(active, &socket) else { continue };
             if !self.connections.discovered.pass_by(raw.cookie()) {
-                return;
+                return false;
             }
             let mut progress = Progress::new();
             let (added, opened) = progress.take_in(Phase::of(reply), &CounterNumbers::of(reply));
             lock(&group.set().ledger).add(&added, u64::from(opened));
             let parted = Parted::passing(group, progress, age, active.number);
-            return self.close(parted, ConnectionSample::live(reply));
+            self.close(parted, ConnectionSample::live(reply));
+            return true;
         }
+        !self.connections.discovered.has(raw.cookie())
     }
 
     /// Counts the end of a connection, in the group that counted it as opened.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::super::locks::lock;
-use crate::diag::{Query, RepeatedDump};
+use crate::diag::{Query, RepeatedDump, Socket};
 use crate::state::State;
 
 /// For how long what was asked is good enough. To ask costs some 15 us.
@@ -40,6 +40,8 @@ pub(crate) struct Listening {
     /// still has connections.
     now: Ports,
     before: Ports,
+    /// The ports on the other side of this namespace's clients, since the last pass.
+    of_servers: Ports,
     all: ArcSwap<Vec<Listener>>,
     asked: Mutex<Asked>,
 }
@@ -56,25 +58,43 @@ fn ports() -> Ports {
     std::iter::repeat_with(|| AtomicU64::new(0)).take(1 << 10).collect()
 }
 
+fn has(ports: &Ports, port: u16) -> bool {
+    ports[usize::from(port >> 6)].load(Ordering::Relaxed) >> (port & 63) & 1 != 0
+}
+
+fn add(ports: &Ports, port: u16) {
+    ports[usize::from(port >> 6)].fetch_or(1 << (port & 63), Ordering::Relaxed);
+}
+
 impl Listening {
     /// In the namespace of this query.
     pub(crate) fn new(query: &Query) -> Self {
         let query = query.of_namespace().with_states([State::Listen]);
         let dump = RepeatedDump::open(query).ok();
         let asked = Mutex::new(Asked { dump, at: None });
-        Self { now: ports(), before: ports(), all: ArcSwap::default(), asked }
+        Self { now: ports(), before: ports(), of_servers: ports(), all: ArcSwap::default(), asked }
     }
 
     /// Whether anything listens on this port, or did so until recently.
     pub(crate) fn has(&self, port: u16) -> bool {
-        let (word, bit) = (usize::from(port >> 6), port & 63);
-        let has = |ports: &Ports| ports[word].load(Ordering::Relaxed) >> bit & 1 != 0;
-        has(&self.now) || has(&self.before)
+        has(&self.now, port) || has(&self.before, port)
     }
 
     /// A listener was found otherwise.
     pub(crate) fn add(&self, port: u16) {
-        self.now[usize::from(port >> 6)].fetch_or(1 << (port & 63), Ordering::Relaxed);
+        add(&self.now, port);
+    }
+
+    /// A connection is to be told to be a server's or a client's, and no pass has seen it: looks
+    /// whether a server has just begun. It asks once for each server of clients, and pass.
+    pub(crate) fn learn(&self, socket: &Socket) {
+        let (local, peer) = (socket.local.port(), socket.peer.port());
+        if !self.has(local) && !has(&self.of_servers, peer) {
+            self.look(Duration::ZERO);
+            if !self.has(local) {
+                add(&self.of_servers, peer);
+            }
+        }
     }
 
     /// Everything that listens, as of the last look.
@@ -82,12 +102,16 @@ impl Listening {
         self.all.load_full()
     }
 
-    /// A pass begins: looks, and forgets what listened two passes ago.
-    pub(crate) fn begin_pass(&self) {
+    /// A pass begins: forgets what listened two passes ago. Looks, unless the pass itself will show
+    /// what listens.
+    pub(crate) fn begin_pass(&self, shows_listeners: bool) {
         for (before, now) in self.before.iter().zip(&self.now) {
             before.store(now.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.look(Duration::ZERO);
+        self.of_servers.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        if !shows_listeners {
+            self.look(Duration::ZERO);
+        }
     }
 
     /// Looks, unless that was done just now. Returns whether it looked.
@@ -143,6 +167,7 @@ mod tests {
         let listening = Listening {
             now: ports(),
             before: ports(),
+            of_servers: ports(),
             all: ArcSwap::default(),
             asked: Mutex::new(Asked { dump: None, at: None }),
         };
@@ -153,7 +178,7 @@ mod tests {
                 [443, 65_535, 442].map(|port| listening.has(port)),
                 [expected, expected, false]
             );
-            listening.begin_pass();
+            listening.begin_pass(true);
         }
     }
 }
