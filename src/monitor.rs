@@ -197,11 +197,42 @@ impl Monitor {
         self.watch(socket, attributes)
     }
 
-    /// Finds sockets by itself from now on, until the returned value is dropped.
+    /// Finds TCP connections by itself from now on, whoever opened them: those of this process, or
+    /// of the whole host. They are reported as watched ones are, by the same metrics and sweeps.
+    ///
+    /// Several discoveries, and watched sockets beside them, count every connection once: where it
+    /// is watched, else where it was found first. A connection that is watched after it was
+    /// discovered goes on from there, and so does one that is given back.
+    ///
+    /// Connections that are there now count from now on. Later ones count in full, also those that
+    /// open and close between two sweeps: the kernel tells a thread of ours the end of every socket
+    /// with its last counters. The [limits](crate::docs::limits#sockets-that-nobody-hands-over) say
+    /// where it does not, and what that costs.
+    ///
+    /// Begin it early in `main`. After a `fork` the copy of the monitor in the child is silent.
     ///
     /// # Errors
     ///
-    /// For a host: those of [`Query::dump`](crate::diag::Query::dump) and of its iterator.
+    /// For a host: those of [`Query::dump`](crate::diag::Query::dump) and of its iterator. For a
+    /// process: those of reading `/proc`. Also with 64 discoveries under way, within a function of
+    /// [`with_groups`](Discovery::with_groups), and in a child of the process that discovers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use opentelemetry::KeyValue;
+    /// use tcpinfo::{Discovery, Monitor};
+    ///
+    /// let monitor = Monitor::new();
+    /// // Connections of the host to our database, by the program's user.
+    /// let database = tcpinfo::diag::Query::new().with_peer_port(5432);
+    /// let _discovered = monitor.discover(Discovery::host().with_query(database).with_groups(
+    ///     |socket| Some(vec![KeyValue::new("user", i64::from(socket.uid.unwrap_or(u32::MAX)))]),
+    /// ))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "diag")]
     pub fn discover(&self, discovery: Discovery) -> std::io::Result<Discovered> {
         Discovered::begin(&self.shared, discovery)

@@ -101,7 +101,8 @@ impl MonitorBuilder {
     /// It is called by the next call that the program makes, on that thread:
     /// [`Monitor::group`](crate::Monitor::group), [`Monitor::snapshot`](crate::Monitor::snapshot),
     /// [`Monitor::instrument`](crate::Monitor::instrument), a `watch`, or the end of a
-    /// [`Watched`](crate::Watched). A collection never calls it, because the SDK holds a lock then.
+    /// [`Watched`](crate::Watched). Where sockets are discovered, the thread that takes their ends
+    /// calls it too. A collection never calls it, because the SDK holds a lock then.
     ///
     /// It may watch, drop, collect, create instruments, or log. What fails by that waits for the
     /// next call, so it never calls itself. Up to 1,024 errors wait; it is not called for those

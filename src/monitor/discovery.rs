@@ -12,8 +12,9 @@
 //! taken out of its entry under the table's lock, and goes to one place: from a pass to a tally,
 //! from an event to the ledger. `table.rs` says why nothing counts twice.
 //!
-//! After a `fork` the child has a copy of the monitor and none of its threads. The inherited
-//! connections are the parent's: in the child every discovery is silent, and counts nothing.
+//! After a `fork` the child has a copy of the monitor, none of its threads, and whatever locks these
+//! had. The connections are the parent's. So in the child the monitor is silent: its snapshots are
+//! empty, and it cannot begin a discovery.
 
 mod active;
 mod choice;
@@ -80,8 +81,6 @@ struct Scanner {
     /// Asks for every connection, where a walk cannot tell which ones are gone.
     whole: Option<RepeatedDump>,
     walk: Walk,
-    /// The process that the discoveries are of.
-    pid: u32,
 }
 
 impl Discoveries {
@@ -102,16 +101,10 @@ impl Discoveries {
         if self.is_passing_here() {
             return Err(io::Error::other("a grouping cannot begin a discovery"));
         }
-        let mut scanner = lock(&self.scanner);
-        let pid = std::process::id();
-        if scanner.pid != pid {
-            // The first one; or this is a child, whose parent has those before.
-            *scanner = Scanner { pid, ..Scanner::default() };
-            engine.active.store(Arc::default());
-            engine.connections.discovered.clear();
-            let inherited = std::mem::take(&mut *lock(&self.telling));
-            inherited.thread.iter().for_each(|thread| thread.stop());
+        if self.is_inherited() {
+            return Err(io::Error::other("the monitor is that of the parent process"));
         }
+        let mut scanner = lock(&self.scanner);
         let active = engine.active.load_full();
         let is_free = |number: &u8| active.iter().all(|it| it.number != *number);
         let Some(number) = (0..MOST as u8).find(is_free) else {
@@ -227,7 +220,7 @@ impl Discoveries {
         }
         let overruns = engine.overruns.load(Ordering::Relaxed);
         let active = engine.active.load_full();
-        if active.is_empty() || !engine.connections.discovered.is_active() {
+        if active.is_empty() {
             return Found { overruns, was_used, ..Found::default() };
         }
         let mut scanner = lock(&self.scanner);
@@ -237,6 +230,11 @@ impl Discoveries {
         }
         let discoveries = active.iter().map(|it| it.snapshot()).collect();
         Found { discovered: passed.readings, overruns, discoveries, was_used }
+    }
+
+    /// Whether this is a child of the process that discovers: see above.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.engine.connections.discovered.is_inherited()
     }
 
     /// Whether the calling thread is in a pass, and so in a grouping of the program.

@@ -55,6 +55,10 @@ impl Shared {
     /// not told to the program here, because the caller may be in a collection.
     pub(crate) fn sweep(&self, registration: Option<usize>) -> Swept {
         #[cfg(feature = "diag")]
+        if self.discoveries.is_inherited() {
+            return Swept { snapshot: Arc::new(Snapshot::empty()), ended: Vec::new() };
+        }
+        #[cfg(feature = "diag")]
         if self.discoveries.is_passing_here() {
             // A grouping asks, in a sweep or in the beginning of a discovery.
             let snapshot = self.latest().unwrap_or_else(|| Arc::new(Snapshot::empty()));

@@ -37,17 +37,26 @@ impl Discovery {
         }
     }
 
-    /// Every TCP socket of this process, whoever opened it.
+    /// Every TCP socket of this process, whoever opened it. Works without netlink, too.
+    ///
+    /// By default the groups have the attributes `tcp.role` (`server` where the local port is one
+    /// that is listened on, else `client`), `server.port`, and for clients `server.address`.
     pub fn process() -> Self {
         Self::new(DiscoveryScope::Process)
     }
 
-    /// Every TCP socket of the network namespace, whoever owns it.
+    /// Every TCP socket of the network namespace, whoever owns it; of the namespace of the calling
+    /// thread, or of that of the [query](Self::with_query). Needs no privilege.
+    ///
+    /// By default the groups have the attributes `tcp.role` (`server` where the local port is one
+    /// that is listened on, else `client`) and `server.port`.
     pub fn host() -> Self {
         Self::new(DiscoveryScope::Host)
     }
 
-    /// Only sockets that this query selects. What else the query asks for, such as memory, is for
+    /// Only sockets that this query selects. For a host the kernel checks that, and discoveries with
+    /// equal queries share a dump. What an ended connection or one of this process does not say,
+    /// such as its control group, meets no condition. What else the query asks for, such as memory, is for
     /// the closure of [`with_groups`](Self::with_groups).
     pub fn with_query(self, query: Query) -> Self {
         Self { query, ..self }
@@ -55,6 +64,15 @@ impl Discovery {
 
     /// Groups connections by the attributes that a function gives to each; `None` if a connection
     /// does not count. It replaces the default attributes.
+    ///
+    /// The function is called once for each connection, when it is first seen. If that is by its
+    /// event alone, after it ended, `uid`, `inode`, `cgroup`, `memory` and `mark` are absent, and the
+    /// state is `Close`. Of a socket of this process `inode` is known, and the other four are not.
+    ///
+    /// It is called by the thread that collects, or by the one that takes events. It may call the
+    /// monitor: from there, a snapshot is the last one. It must not wait for another thread that
+    /// collects. If it panics, that connection does not count, and
+    /// [`on_error`](crate::MonitorBuilder::on_error) is told.
     pub fn with_groups(
         self,
         groups: impl Fn(&Socket) -> Option<Vec<KeyValue>> + Send + Sync + 'static,

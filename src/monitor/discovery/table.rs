@@ -176,6 +176,14 @@ impl Table {
         }
     }
 
+    /// Whether another process has the discoveries, of which this one is a child.
+    pub(crate) fn is_inherited(&self) -> bool {
+        match self.process.load(Ordering::Acquire) {
+            0 => false,
+            process => process != std::process::id(),
+        }
+    }
+
     /// Begins to keep connections.
     pub(crate) fn activate(&self) {
         self.process.store(std::process::id(), Ordering::Release);

@@ -34,8 +34,6 @@ pub(super) struct EventThread {
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
     id: ThreadId,
-    /// The process that it is a thread of.
-    pid: u32,
 }
 
 struct Running {
@@ -81,7 +79,7 @@ impl EventThread {
         })?;
         let id = thread.thread().id();
         let running = Mutex::new(Some(Running { thread, ended }));
-        Ok(Self { shared, running, id, pid: std::process::id() })
+        Ok(Self { shared, running, id })
     }
 
     fn order(&self, order: Order) {
@@ -113,10 +111,6 @@ impl EventThread {
     /// that waits for the caller.
     pub(super) fn stop(&self) {
         let running = lock(&self.running).take();
-        // A child process has the handle, and no such thread.
-        if self.pid != std::process::id() {
-            return std::mem::forget(running);
-        }
         self.order(Order::Stop);
         let Some(Running { thread, ended }) = running else { return };
         if self.id != thread::current().id() && ended.recv_timeout(PATIENCE).is_ok() {
