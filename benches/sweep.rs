@@ -187,11 +187,41 @@ fn watch(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Fifty thousand sockets, swept by one thread and by two in turns: prints medians and their ratio.
+fn threads() {
+    // A pair of addresses has some 28,000 ports, so each child has a port of its own.
+    let mut crowds: Vec<Crowd> = (0..4).map(|_| Crowd::connect(12_500)).collect();
+    let streams: Vec<TcpStream> =
+        crowds.iter_mut().flat_map(|crowd| std::mem::take(&mut crowd.streams)).collect();
+    let monitors = [1, 2].map(|threads| Monitor::builder().with_sweep_threads(threads).build());
+    let groups = monitors.each_ref().map(|monitor| monitor.group([]));
+    let streams: Vec<_> = streams.iter().collect();
+    // Through references, as two monitors cannot own a socket: each reading is verified.
+    let watched: Vec<_> =
+        streams.iter().map(|stream| groups.each_ref().map(|group| group.watch(*stream))).collect();
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..41 {
+        for (monitor, times) in monitors.iter().zip(&mut times) {
+            times.push(monitor.snapshot().monitor.sweep_duration);
+        }
+    }
+    let [one, two] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    let ratio = one.as_secs_f64() / two.as_secs_f64();
+    println!("sweep of {}: {one:?} by one thread, {two:?} by two, {ratio:.2} x", watched.len());
+}
+
 fn main() {
     crowd::hold_if_asked();
     let mut criterion = Criterion::default().configure_from_args();
     watch(&mut criterion);
     groups(&mut criterion);
     sockets(&mut criterion);
+    // `--test` is how CI runs each bench once, unoptimised.
+    if !std::env::args().any(|argument| argument == "--test") {
+        threads();
+    }
     criterion.final_summary();
 }

@@ -52,6 +52,7 @@ mod monitor {
     mod misuse;
     mod schedules;
     mod series;
+    mod sweep_threads;
 }
 
 /// What leaves the process.

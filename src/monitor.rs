@@ -41,6 +41,7 @@ mod labels;
 mod ledger;
 mod locks;
 mod owner;
+mod pass;
 mod phase;
 mod progress;
 mod ranking;

@@ -71,9 +71,14 @@ impl Drop for Crowd {
     }
 }
 
+/// To what the system allows; a process without the right to that gets its hard limit.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").expect("Linux says how many");
+    let most = most.trim().parse().ok();
+    if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_err() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let raised = Rlimit { current: maximum, maximum };
+        setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
+    }
 }

@@ -95,6 +95,17 @@ impl MonitorBuilder {
         self
     }
 
+    /// How many threads read the sockets in one sweep, the caller's included. The default is one.
+    ///
+    /// More make a sweep shorter where there are many thousand sockets and free cores. They cost no
+    /// less CPU time, and the sums are the same. Each thread gets at least 1,024 connections, so
+    /// few connections are read by the caller alone. The threads are started for one sweep and end
+    /// with it; if one cannot be started, the others read its part. Zero is one.
+    pub fn with_sweep_threads(mut self, threads: usize) -> Self {
+        self.config.sweep_threads = threads;
+        self
+    }
+
     /// Called for every failed read with the socket's attributes, and for every attribute that
     /// cannot be exported as it was given: see [`Attributes`].
     ///
@@ -131,6 +142,7 @@ impl fmt::Debug for MonitorBuilder {
             .field("groups", &self.config.groups)
             .field("sockets", &self.config.sockets)
             .field("samples", &self.config.samples)
+            .field("sweep_threads", &self.config.sweep_threads)
             .finish_non_exhaustive()
     }
 }
@@ -145,6 +157,7 @@ pub(crate) struct Config {
     pub(crate) groups: usize,
     pub(super) sockets: usize,
     pub(super) samples: usize,
+    pub(super) sweep_threads: usize,
     /// Taken out when the monitor is made.
     pub(super) on_error: Option<OnError>,
     pub(super) retention: Duration,
@@ -161,6 +174,7 @@ impl Default for Config {
             groups: 150,
             sockets: 500,
             samples: 100,
+            sweep_threads: 1,
             on_error: None,
             retention: Duration::from_secs(3_600),
             source: ReplySource::running(),

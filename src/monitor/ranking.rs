@@ -44,7 +44,16 @@ impl Ranking {
         Self { worst, count, candidates: Vec::new() }
     }
 
-    /// Considers one connection. `show` is asked how to show it if it is among the worst so far.
+    /// Where a connection comes among the candidates. Of two that are as bad the older one comes
+    /// first, in whatever order they are read: what is shown does not change for nothing.
+    fn place(&self, score: f64, id: u64) -> usize {
+        let comes_before = |other: &Candidate| {
+            other.score > score || (other.score == score && other.shown.origin.id < id)
+        };
+        self.candidates.partition_point(comes_before)
+    }
+
+    /// Considers one connection. `show` is asked how to show it if it may be among the worst so far.
     pub(crate) fn enter(
         &mut self,
         reply: &Reply<'_>,
@@ -52,16 +61,28 @@ impl Ranking {
     ) {
         let info = reply.info();
         let Some(score) = self.worst.score(&info) else { return };
-        let place = self.candidates.partition_point(|other| other.score >= score);
-        if place >= self.count {
+        // Before all that are as bad, as its age is not known yet.
+        if self.place(score, 0) >= self.count {
             return;
         }
         let Some(Shown { labels, sums, id }) = show(reply) else { return };
         // It counts from now on: an old total would look like a sudden increase.
         let origin = Origin { id, start: Start::Now };
         let shown = SocketSnapshot { info: Some(info), labels, sums, origin };
-        self.candidates.truncate(self.count - 1);
-        self.candidates.insert(place, Candidate { score, shown });
+        self.consider(Candidate { score, shown });
+    }
+
+    /// Considers those that another thread chose in the same group.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        other.candidates.into_iter().for_each(|candidate| self.consider(candidate));
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
+        let place = self.place(candidate.score, candidate.shown.origin.id);
+        if place < self.count {
+            self.candidates.truncate(self.count - 1);
+            self.candidates.insert(place, candidate);
+        }
     }
 
     /// The chosen ones, the worst first.

@@ -100,6 +100,31 @@ impl Reservoir {
         }
     }
 
+    /// Adds the samples of another reservoir with the same cap. Every sample that was offered to
+    /// either has the same chance to be among the result.
+    pub(crate) fn absorb(&mut self, mut other: Self, cap: usize, rng: &mut Rng) {
+        let (mut here, mut there) = (self.offered, other.offered);
+        self.offered += other.offered;
+        if self.samples.len() + other.samples.len() <= cap {
+            self.samples.append(&mut other.samples);
+            return;
+        }
+        // As if drawn one by one from all that were offered: which side the next one is from has
+        // the odds of what is left there, and each side's samples stand for the whole side.
+        let mut chosen = Vec::with_capacity(cap);
+        while chosen.len() < cap && here + there > 0 {
+            let from_here = rng.below(here + there) < here;
+            let (left, samples) = match from_here {
+                true => (&mut here, &mut self.samples),
+                false => (&mut there, &mut other.samples),
+            };
+            *left -= 1;
+            let place = rng.below(samples.len() as u64) as usize;
+            chosen.push(samples.swap_remove(place));
+        }
+        self.samples = chosen;
+    }
+
     pub(crate) fn take(&mut self) -> Vec<ConnectionSample> {
         self.offered = 0;
         std::mem::take(&mut self.samples)
@@ -129,6 +154,44 @@ impl Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Which of 100 candidates two reservoirs keep, of which the first is offered `first`.
+    fn chosen_of_two(first: u64, rng: &mut Rng) -> Vec<usize> {
+        let offer = |candidates: std::ops::Range<u64>, rng: &mut Rng| {
+            let mut reservoir = Reservoir::default();
+            for candidate in candidates {
+                if let Some(place) = reservoir.choose(10, rng) {
+                    let duration = Some(candidate as f64);
+                    reservoir
+                        .put(place, ConnectionSample { duration, ..ConnectionSample::NOTHING });
+                }
+            }
+            reservoir
+        };
+        let mut one = offer(0..first, rng);
+        let other = offer(first..100, rng);
+        one.absorb(other, 10, rng);
+        assert_eq!(one.offered, 100);
+        let candidate = |sample: ConnectionSample| sample.duration.unwrap() as usize;
+        one.take().into_iter().map(candidate).collect()
+    }
+
+    #[test]
+    fn two_reservoirs_choose_uniformly_together() {
+        let mut rng = Rng::new(7);
+        for first in [0, 3, 10, 50, 85, 99, 100] {
+            let mut chosen = [0_u32; 100];
+            for _ in 0..2_000 {
+                let mut held = chosen_of_two(first, &mut rng);
+                held.iter().for_each(|candidate| chosen[*candidate] += 1);
+                held.sort_unstable();
+                held.dedup();
+                assert_eq!(held.len(), 10);
+            }
+            // 200 expected each, standard deviation 13.
+            assert!(chosen.iter().all(|count| (120..280).contains(count)), "{first}: {chosen:?}");
+        }
+    }
 
     #[test]
     fn a_reservoir_chooses_uniformly() {

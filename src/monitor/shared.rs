@@ -33,7 +33,7 @@ impl Shared {
     pub(crate) fn new(mut config: Config) -> Self {
         let failures = Arc::new(Failures::new(config.on_error.take()));
         let registrations = Arc::new(Registrations::new(config.samples));
-        let sweeper = Sweeper::new(config.samples);
+        let sweeper = Sweeper::new(config.sweep_threads, config.samples);
         let config = Arc::new(config);
         let connections = Connections::new(config.clone(), registrations.clone(), failures.clone());
         let connections = Arc::new(connections);

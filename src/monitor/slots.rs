@@ -11,13 +11,16 @@
 //! each chunk says which of its slots are taken, one bit each: a walk skips what is free without
 //! locking it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use super::locks::lock;
 
 /// Slots of a chunk: as many as a word has bits.
 const WORD: usize = u64::BITS as usize;
+
+/// Chunks that a thread takes at a time.
+const PART: usize = 8;
 
 /// How many blocks there can be: 2^40 chunks, more than memory has.
 const BLOCKS: usize = 40;
@@ -66,6 +69,13 @@ impl<T> Slots<T> {
         (&chunks[chunk - (1 << block)], number % WORD)
     }
 
+    /// A chunk that was used before.
+    fn existing(&self, index: usize) -> Option<&Chunk<T>> {
+        let block = (index + 1).ilog2();
+        let chunks = self.blocks.get(block as usize)?.get()?;
+        Some(&chunks[index + 1 - (1 << block)])
+    }
+
     /// Puts a value into a free slot and returns the slot's number.
     pub(crate) fn insert(&self, value: T) -> usize {
         let number = {
@@ -95,8 +105,22 @@ impl<T> Slots<T> {
         lock(&self.free).used_before.push(number);
     }
 
-    /// Shows every taken slot to `look`, one lock at a time. Gives what `look` returns to `then`,
-    /// after the slot's lock is released.
+    /// A walk over all slots, which several threads can share.
+    pub(crate) fn walk(&self) -> Walk<'_, T> {
+        Walk { slots: self, next: AtomicUsize::new(0) }
+    }
+}
+
+/// One walk over all slots. Each thread that visits takes parts of it, so every slot is shown once.
+pub(crate) struct Walk<'s, T> {
+    slots: &'s Slots<T>,
+    /// The first chunk that nobody has taken.
+    next: AtomicUsize,
+}
+
+impl<T> Walk<'_, T> {
+    /// Shows taken slots to `look`, one lock at a time, until the walk is over. Gives what `look`
+    /// returns to `then`, after the slot's lock is released.
     ///
     /// Slots that are taken or freed meanwhile may be missed or met empty.
     pub(crate) fn visit<R>(
@@ -104,15 +128,18 @@ impl<T> Slots<T> {
         mut look: impl FnMut(usize, &mut Option<T>) -> R,
         mut then: impl FnMut(usize, R),
     ) {
-        let chunks = self.blocks.iter().map_while(OnceLock::get).flatten();
-        for (index, chunk) in chunks.enumerate() {
-            let mut taken = chunk.taken.load(Ordering::Acquire);
-            while taken != 0 {
-                let place = taken.trailing_zeros() as usize;
-                taken &= taken - 1;
-                let number = index * WORD + place;
-                let seen = look(number, &mut lock(&chunk.slots[place]));
-                then(number, seen);
+        loop {
+            let begin = self.next.fetch_add(PART, Ordering::Relaxed);
+            for index in begin..begin + PART {
+                let Some(chunk) = self.slots.existing(index) else { return };
+                let mut taken = chunk.taken.load(Ordering::Acquire);
+                while taken != 0 {
+                    let place = taken.trailing_zeros() as usize;
+                    taken &= taken - 1;
+                    let number = index * WORD + place;
+                    let seen = look(number, &mut lock(&chunk.slots[place]));
+                    then(number, seen);
+                }
             }
         }
     }
@@ -124,7 +151,7 @@ mod tests {
 
     fn contents(slots: &Slots<u32>) -> Vec<(usize, u32)> {
         let mut contents = Vec::new();
-        slots.visit(
+        slots.walk().visit(
             |number, slot| slot.map(|value| (number, value)),
             |_, seen| contents.extend(seen),
         );
@@ -160,12 +187,29 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_share_a_walk_see_each_value_once() {
+        let slots = Slots::new();
+        (0..5_000).for_each(|value| drop(slots.insert(value)));
+        (0..5_000).step_by(7).for_each(|number| drop(take(&slots, number)));
+        let (walk, seen) = (slots.walk(), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| walk.visit(|_, slot| *slot, |_, value| lock(&seen).push(value)));
+            }
+        });
+        let mut seen = seen.into_inner().unwrap();
+        seen.sort_unstable();
+        let there = (0..5_000).filter(|number| number % 7 != 0).map(Some);
+        assert_eq!(seen, there.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_panicking_visitor_harms_nobody_else() {
         let slots = Slots::new();
         slots.insert(1);
         slots.insert(2);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            slots.visit(|_, _| panic!("a reading failed badly"), |_, ()| ());
+            slots.walk().visit(|_, _| panic!("a reading failed badly"), |_, ()| ());
         }));
         assert!(panicked.is_err());
         assert_eq!(contents(&slots), [(0, 1), (1, 2)]);

@@ -47,9 +47,11 @@ pub(crate) struct Tallies {
 }
 
 impl Tallies {
-    pub(crate) fn new(samples: usize) -> Self {
+    /// Of one thread among several, which choose samples independently.
+    pub(crate) fn new(samples: usize, thread: usize) -> Self {
         let seed = SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_nanos() as u64);
-        Self { all: Vec::new(), rng: Rng::new(seed.unwrap_or(1)), cap: samples }
+        let far = (thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { all: Vec::new(), rng: Rng::new(seed.unwrap_or(1) ^ far), cap: samples }
     }
 
     /// The tally of a set, and how samples are chosen for it.
@@ -62,6 +64,19 @@ impl Tallies {
         // The tally holds its set, so no other set gets its index before it is settled.
         let tally = self.all[index].get_or_insert_with(|| Tally::new(Some(membership.clone())));
         (tally, Sampling { cap: self.cap, rng: &mut self.rng })
+    }
+
+    /// Adds those of another thread, and empties them.
+    pub(crate) fn absorb(&mut self, other: &mut Self) {
+        if self.all.len() < other.all.len() {
+            self.all.resize_with(other.all.len(), || None);
+        }
+        for (known, more) in self.all.iter_mut().zip(other.all.drain(..)) {
+            match (known, more) {
+                (Some(known), Some(more)) => known.absorb(more, self.cap, &mut self.rng),
+                (none, more) => *none = none.take().or(more),
+            }
+        }
     }
 
     /// Takes all of them.
@@ -117,6 +132,23 @@ impl Tally {
         let family = self.membership.as_ref().map(|membership| membership.set().family);
         if family == Some(MetricFamily::Socket) {
             self.info = (self.live == 1).then(|| reading.reply.info());
+        }
+    }
+
+    /// Adds what another thread added up for the same set.
+    fn absorb(&mut self, other: Self, cap: usize, rng: &mut Rng) {
+        // Only a series with one connection shows what the kernel said of it.
+        self.info =
+            if self.live + other.live == 1 { self.info.take().or(other.info) } else { None };
+        self.live += other.live;
+        self.counters.add(&other.counters);
+        self.up_downs.add(&other.up_downs);
+        self.opened += other.opened;
+        self.states.iter_mut().zip(other.states).for_each(|(state, more)| *state += more);
+        self.samples.absorb(other.samples, cap, rng);
+        match (&mut self.ranking, other.ranking) {
+            (Some(ranking), Some(other)) => ranking.absorb(other),
+            (none, other) => *none = none.take().or(other),
         }
     }
 

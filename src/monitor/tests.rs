@@ -304,7 +304,7 @@ fn a_descriptor_that_became_another_socket_is_reported_once_and_left_alone() {
     let watched = group.watch(Loopback::connect().take());
     monitor.snapshot();
     // As if unsafe code had closed the descriptor and another socket had taken its number.
-    monitor.shared.connections.slots.visit(
+    monitor.shared.connections.slots.walk().visit(
         |_, slot| {
             let connection = slot.as_mut().expect("the one that is watched");
             let cookie = connection.key.cookie().expect("this kernel has cookies");
