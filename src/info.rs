@@ -115,7 +115,7 @@ fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
 }
 
 /// What a counter does besides growing: when it wraps, and what `tcp_disconnect()` leaves of it.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CounterHabit {
     /// 64 bits: starts again with the connection and never wraps. A fall proves a new connection.
@@ -170,13 +170,13 @@ pub struct Field {
     /// Bytes of the integer that holds it; bit-fields share one.
     pub size: usize,
     /// How many of the kernel's units make one of ours: 1,000,000 for microseconds, else 1.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     per_unit: u64,
     /// Its place among the rows of its kind.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) rank: usize,
     /// What a counter does besides growing, `None` for other kinds.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) habit: Option<CounterHabit>,
     rule: Rule,
     get: fn(&TcpInfo) -> Option<FieldValue>,
@@ -184,7 +184,7 @@ pub struct Field {
 
 impl Field {
     /// A raw number of the kernel, or a sum of such, as a value: times from the kernel's unit.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn measure(&self, raw: u64) -> FieldValue {
         match self.per_unit {
             1 => FieldValue::Integer(raw),
@@ -250,7 +250,7 @@ impl Cell for State {
 }
 
 /// A reply as the monitor reads it: only what it needs, at the moment it needs it.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 #[derive(Clone, Copy)]
 pub(crate) struct Reply<'r> {
     bytes: &'r Bytes,
@@ -259,7 +259,7 @@ pub(crate) struct Reply<'r> {
     kernel: &'r Kernel,
 }
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 impl<'r> Reply<'r> {
     /// The first `len` of `bytes` are the reply.
     pub(crate) fn new(bytes: &'r Bytes, len: usize, kernel: &'r Kernel) -> Self {
@@ -291,14 +291,14 @@ impl<'r> Reply<'r> {
 /// `KIND` is a [`FieldKind`], `N` the number of its rows, and `values` are in the kernel's units.
 /// A number that is not present is 0, so sums need not look at `present`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) struct Numbers<const KIND: u8, const N: usize> {
     /// Bit `rank` says that the number of this rank is present.
     pub(crate) present: u64,
     pub(crate) values: [u64; N],
 }
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 macro_rules! numbers {
     ($($alias:ident of $kind:ident),+) => {
         $(pub(crate) type $alias =
@@ -306,13 +306,13 @@ macro_rules! numbers {
     };
 }
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 numbers! {
     CounterNumbers of Counter, UpDownNumbers of UpDown, DistributionNumbers of Distribution,
     PropertyNumbers of Property
 }
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 impl<const KIND: u8, const N: usize> Numbers<KIND, N> {
     /// How many rows there are.
     pub(crate) const LEN: usize = N;
@@ -362,13 +362,13 @@ impl<const KIND: u8, const N: usize> Numbers<KIND, N> {
 }
 
 /// How many rows are of a kind.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) const fn count(kind: FieldKind) -> usize {
     ranked(kind, KINDS.len())
 }
 
 /// The rows of a kind, in table order.
-#[cfg(all(feature = "otel", any(feature = "serde", test)))]
+#[cfg(all(feature = "monitor", any(feature = "serde", test)))]
 pub(crate) fn rows(kind: FieldKind) -> impl Iterator<Item = &'static Field> {
     FIELDS.iter().filter(move |field| field.kind == kind)
 }
@@ -380,13 +380,13 @@ impl Row {
     }
 
     /// Its place among the rows of its kind.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) const fn rank(self) -> usize {
         ranked(KINDS[self as usize], self as usize)
     }
 }
 
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 const fn ranked(kind: FieldKind, before: usize) -> usize {
     let (mut row, mut rank) = (0, 0);
     while row < before {
@@ -483,11 +483,11 @@ macro_rules! table {
                 part: table!(@part $($($part $($rest)?)?)?),
                 offset: PLACE.offset,
                 size: PLACE.size,
-                #[cfg(feature = "otel")]
+                #[cfg(feature = "monitor")]
                 per_unit: wire::per_unit(stringify!($unit)),
-                #[cfg(feature = "otel")]
+                #[cfg(feature = "monitor")]
                 rank: Row::$name.rank(),
-                #[cfg(feature = "otel")]
+                #[cfg(feature = "monitor")]
                 habit: table!(@habit $($habit)?),
                 rule: row::$name::RULE,
                 get: |info| info.$name.content().map(FieldValue::from),
@@ -495,7 +495,7 @@ macro_rules! table {
         }),+];
 
         /// The kind of every row.
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "monitor")]
         const KINDS: &[FieldKind] = &[$(FieldKind::$kind),+];
 
         /// Every row by its name, at its position.
@@ -503,7 +503,7 @@ macro_rules! table {
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Row { $($name),+ }
 
-        #[cfg(feature = "otel")]
+        #[cfg(feature = "monitor")]
         impl<const KIND: u8, const N: usize> Numbers<KIND, N> {
             /// What the kernel reported for the rows of one kind, without converting anything.
             #[inline]

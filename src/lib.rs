@@ -60,8 +60,10 @@
 //!
 //! # Features
 //!
-//! - `otel` (default): `Monitor` and its instruments. It depends on OpenTelemetry's API for
-//!   metrics, never on the SDK. Use it as `tcpinfo::opentelemetry` to get the same version.
+//! - `otel` (default): `monitor`, and `Monitor::instrument`, its instruments on a provider.
+//! - `monitor`: `Monitor`, its groups and snapshots. It depends on OpenTelemetry's API, never on the
+//!   SDK, because groups are named by its `KeyValue`. Use it as `tcpinfo::opentelemetry` to get the
+//!   same version.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
 //! - `axum`: the module `axum`: `Group::listen` for `axum::serve`, [`TcpInfo`] in handlers.
@@ -81,14 +83,16 @@
 mod congestion;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 pub mod diag;
-#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+#[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub mod docs;
 mod info;
 mod kernel;
-// Without the monitor nothing reports what a metric is made of.
+// Without a reader of snapshots nothing reports what a metric is made of.
 #[cfg_attr(not(feature = "otel"), allow(dead_code))]
 mod metric;
-#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+// The same: nobody registers.
+#[cfg_attr(not(feature = "otel"), allow(dead_code, unused_imports))]
+#[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 mod monitor;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 mod netlink;
@@ -106,7 +110,7 @@ pub use congestion::{Bbr, BbrExtension, Congestion, CongestionInfo, Dctcp, Vegas
 pub use info::{DecodeError, FIELDS, Field, FieldKind, FieldPart, FieldValue, TcpInfo};
 pub use kernel::{Kernel, KernelVersion};
 pub use metric::{ATTRIBUTES, AttributeKind, InstrumentKind, Metric, MetricAttribute, metrics};
-#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+#[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub use monitor::{
     Attributes, ConnectionSample, DiscoveryEvents, DiscoveryScope, DiscoverySnapshot, Group,
     GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot, Snapshot, SocketAddresses,
@@ -119,7 +123,7 @@ pub use monitor::{
 ))]
 pub use monitor::{Discovered, Discovery};
 /// The metrics API this crate reports to, so that a program can name the very same version.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub use opentelemetry;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use read::{congestion, read, socket_cookie};
@@ -137,6 +141,6 @@ pub use stream::hyper;
 pub use stream::tonic;
 
 /// The examples of README.md.
-#[cfg(all(doctest, feature = "otel"))]
+#[cfg(all(doctest, feature = "monitor"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -13,7 +13,7 @@ pub(crate) use instrument::Report;
 pub use instrument::{InstrumentKind, Metric};
 use own::{OWN_OF_GROUPS, OWN_OF_MONITOR, RATES, SEGMENTS, TIMES, own};
 
-#[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
+#[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub(crate) use shared::{PARTS, part_attribute};
 use shared::{Parts, Shared};
 

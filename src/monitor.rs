@@ -58,7 +58,7 @@ mod slots;
 mod snapshot;
 mod sweep;
 mod tally;
-#[cfg(test)]
+#[cfg(all(test, feature = "otel"))]
 mod tests;
 mod views;
 mod watched;

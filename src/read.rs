@@ -172,7 +172,7 @@ fn option<const N: usize>(
 }
 
 /// What the monitor asks about the descriptors of watched sockets.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 mod watched {
     use std::fmt;
     use std::net::SocketAddr;
@@ -305,5 +305,5 @@ mod watched {
         }
     }
 }
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) use watched::*;

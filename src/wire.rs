@@ -104,7 +104,7 @@ pub(crate) fn millis(raw: u64) -> Duration {
 }
 
 /// How many of the kernel's units make one of ours. `unit` is the name of a function above.
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) const fn per_unit(unit: &str) -> u64 {
     match unit.as_bytes() {
         b"micros" => 1_000_000,

@@ -107,7 +107,7 @@ fn a_big_endian_reply_says_what_a_little_endian_one_with_the_same_values_does() 
 }
 
 #[test]
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 fn numbers_add_up_and_are_present_in_a_sum_if_they_were_in_any() {
     let numbers = |present, first, second| {
         let mut numbers = UpDownNumbers::NONE.with_present(present);
