@@ -61,6 +61,8 @@ mod export {
     mod attributes;
     mod exposition;
     mod exposition_rules;
+    #[cfg(feature = "page")]
+    mod page;
     mod scopes;
 }
 

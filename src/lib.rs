@@ -61,9 +61,10 @@
 //! # Features
 //!
 //! - `otel` (default): `monitor`, and `Monitor::instrument`, its instruments on a provider.
-//! - `monitor`: `Monitor`, its groups and snapshots. It depends on OpenTelemetry's API, never on the
-//!   SDK, because groups are named by its `KeyValue`. Use it as `tcpinfo::opentelemetry` to get the
-//!   same version.
+//! - `monitor`: `Monitor`, its groups and snapshots. It depends on OpenTelemetry's API, never on
+//!   the SDK, because groups are named by its `KeyValue`. Use it as `tcpinfo::opentelemetry` to get
+//!   the same version.
+//! - `page`: `monitor`, and `Monitor::page`, its metrics as text for Prometheus without an SDK.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
 //! - `axum`: the module `axum`: `Group::listen` for `axum::serve`, [`TcpInfo`] in handlers.
@@ -85,22 +86,40 @@ mod congestion;
 pub mod diag;
 #[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub mod docs;
+#[cfg(all(
+    any(feature = "otel", feature = "page"),
+    any(target_os = "linux", target_os = "android")
+))]
+mod histogram;
 mod info;
 mod kernel;
-// Without a reader of snapshots nothing reports what a metric is made of.
-#[cfg_attr(not(feature = "otel"), allow(dead_code))]
+// Instruments and pages each use a part of what there is for readers of snapshots.
+#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code))]
 mod metric;
-// The same: nobody registers.
-#[cfg_attr(not(feature = "otel"), allow(dead_code, unused_imports))]
+// The same.
+#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code, unused_imports))]
 #[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 mod monitor;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 mod netlink;
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 mod otel;
+#[cfg(all(feature = "page", any(target_os = "linux", target_os = "android")))]
+mod page;
 mod presence;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod read;
+#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code))]
+#[cfg(all(
+    any(feature = "otel", feature = "page"),
+    any(target_os = "linux", target_os = "android")
+))]
+mod report;
+#[cfg(all(
+    any(feature = "otel", feature = "page"),
+    any(target_os = "linux", target_os = "android")
+))]
+mod scope;
 mod state;
 #[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
 mod stream;
@@ -125,6 +144,8 @@ pub use monitor::{Discovered, Discovery};
 /// The metrics API this crate reports to, so that a program can name the very same version.
 #[cfg(feature = "monitor")]
 pub use opentelemetry;
+#[cfg(all(feature = "page", any(target_os = "linux", target_os = "android")))]
+pub use page::{Page, PageFormat};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub use read::{congestion, read, socket_cookie};
 pub use state::{

@@ -1,6 +1,8 @@
 //! The metrics: what each is called, made from the table and from a second small one. Pure.
 
 mod attribute;
+#[cfg(feature = "page")]
+mod exposition;
 mod instrument;
 pub(crate) mod key;
 mod own;

@@ -74,12 +74,17 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 
 pub use self::attributes::Attributes;
+#[cfg(feature = "page")]
+pub(crate) use self::attributes::label;
 pub use self::builder::MonitorBuilder;
 #[cfg(feature = "diag")]
 pub use self::discovered::Discovered;
 #[cfg(feature = "diag")]
 pub use self::discovery::Discovery;
 pub use self::identity::{SocketAddresses, SocketIdentity};
+pub(crate) use self::labels::Labels;
+#[cfg(feature = "page")]
+pub(crate) use self::labels::{LabelText, STATES, state_text};
 pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;
 pub use self::snapshot::{

@@ -1,7 +1,6 @@
 //! The instruments: made from the list of metrics, and fed by one sweep per collection.
 
 mod histograms;
-mod scope;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,10 +13,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 
 use self::histograms::Histograms;
-use self::scope::{Silence, scope};
 use crate::info::FieldValue;
 use crate::metric::{InstrumentKind, Metric, Report, chosen_metrics, key};
 use crate::monitor::{Monitor, Registration, Snapshot};
+use crate::report::Rows;
+use crate::scope::{Silence, scope};
 
 impl Monitor {
     /// Creates the instruments on a provider: `tcp.*` for groups, `tcp.socket.*` for sockets
@@ -180,64 +180,27 @@ impl Provider {
         report: Report,
         mut emit: impl FnMut(FieldValue, &[KeyValue]),
     ) {
-        let (groups, sockets) = (&snapshot.groups, &snapshot.sockets);
-        match report {
-            Report::Group(field) => {
-                for group in groups {
-                    if let Some(value) = group.get(field) {
-                        emit(value, group.attributes().as_slice());
-                    }
+        match report.rows() {
+            Rows::Groups => {
+                for group in &snapshot.groups {
+                    report.of_group(group, |value, mark| {
+                        emit(value, mark.attributes(&group.labels));
+                    });
                 }
             }
-            Report::GroupParts(parts) => {
-                for group in groups {
-                    parts.each(
-                        |field| group.get(field),
-                        |part, value| emit(value, group.labels.part(part)),
-                    );
+            Rows::Sockets => {
+                for socket in &snapshot.sockets {
+                    report.of_socket(socket, |value, mark| {
+                        emit(value, mark.attributes(&socket.labels));
+                    });
                 }
             }
-            Report::States => {
-                for group in groups {
-                    for (rank, count) in group.state_ranks() {
-                        emit(FieldValue::Integer(count), group.labels.state(rank));
-                    }
+            Rows::Monitor => {
+                if let Some(value) = report.of_monitor(&snapshot.monitor) {
+                    emit(value, &[]);
                 }
             }
-            Report::Opened => {
-                for group in groups {
-                    emit(FieldValue::Integer(group.opened), group.attributes().as_slice());
-                }
-            }
-            Report::Closed => {
-                for group in groups {
-                    emit(FieldValue::Integer(group.closed), group.attributes().as_slice());
-                }
-            }
-            Report::Socket(field) => {
-                for socket in sockets {
-                    if let Some(value) = socket.get(field) {
-                        emit(value, socket.attributes().as_slice());
-                    }
-                }
-            }
-            Report::SocketParts(parts) => {
-                for socket in sockets {
-                    parts.each(
-                        |field| socket.get(field),
-                        |part, value| emit(value, socket.labels.part(part)),
-                    );
-                }
-            }
-            Report::Watched => emit(FieldValue::Integer(snapshot.monitor.watched), &[]),
-            // Absent where nothing was ever discovered.
-            Report::Discovered | Report::EventOverruns if !snapshot.monitor.was_discovered => {}
-            Report::Discovered => emit(FieldValue::Integer(snapshot.monitor.discovered), &[]),
-            Report::EventOverruns => {
-                emit(FieldValue::Integer(snapshot.monitor.event_overruns), &[]);
-            }
-            Report::Folded => emit(FieldValue::Integer(snapshot.monitor.folded), &[]),
-            Report::ReadErrors => {
+            Rows::Errors => {
                 let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
                 for (kind, count) in &snapshot.monitor.read_errors {
                     let attributes = errors
@@ -246,10 +209,7 @@ impl Provider {
                     emit(FieldValue::Integer(*count), attributes);
                 }
             }
-            Report::Samples(_)
-            | Report::QueueingDelay
-            | Report::Duration
-            | Report::SweepDuration => unreachable!("histograms are recorded, not observed"),
+            Rows::Samples | Rows::Sweeps => unreachable!("histograms are recorded, not observed"),
         }
     }
 }

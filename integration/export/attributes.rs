@@ -241,7 +241,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn any_attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+pub(super) fn any_attributes() -> impl Strategy<Value = Vec<KeyValue>> {
     let one = (any_key(), any_value()).prop_map(|(key, value)| KeyValue::new(key, value));
     prop::collection::vec(one, 0..6)
 }
@@ -258,7 +258,7 @@ fn distinct(attributes: &[KeyValue]) -> Vec<KeyValue> {
 
 const RESERVED: [&str; 3] = ["network.connection.state", "tcp.limited_by", "otel.metric.overflow"];
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

@@ -38,7 +38,7 @@ impl Watching {
 }
 
 /// A connection over which something went both ways.
-fn used_pair() -> Pair {
+pub(super) fn used_pair() -> Pair {
     let mut pair = Pair::connect();
     pair.client.write_all(&[1; 40_000]).expect("it is connected");
     pair.server.read_exact(&mut [0; 40_000]).expect("the client sent as much");
@@ -48,7 +48,7 @@ fn used_pair() -> Pair {
 }
 
 /// Makes the client wait for the server to read, so that its busy time has parts.
-fn stall(pair: &mut Pair) {
+pub(super) fn stall(pair: &mut Pair) {
     pair.client.set_nonblocking(true).expect("it is open");
     let mut sent = 0;
     while let Ok(more) = pair.client.write(&[3; 1 << 16]) {

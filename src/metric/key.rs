@@ -23,5 +23,8 @@ pub(crate) const MONITOR_INSTANCE: &str = "tcp.monitor.instance";
 /// Before the name of a field, on spans and log records.
 pub(crate) const FIELD: &str = "tcp.";
 
+/// Keys that tell the values of one group or socket apart, beside its own attributes.
+pub(crate) const MARKS: [&str; 3] = [CONNECTION_STATE, LIMITED_BY, ECN_CODEPOINT];
+
 /// Keys that would break a sum if a program could set them.
 pub(crate) const RESERVED: [&str; 4] = [CONNECTION_STATE, LIMITED_BY, ECN_CODEPOINT, OVERFLOW];

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use opentelemetry::{Key, KeyValue, Value};
 
-pub(crate) use self::problems::AttributeProblem;
+pub(crate) use self::problems::{AttributeProblem, label};
 
 use self::problems::{canonical, is_exportable, rename};
 use crate::info::{FIELDS, Field, FieldValue, TcpInfo};

@@ -82,7 +82,9 @@ impl MonitorBuilder {
     }
 
     /// How many sockets have series of their own. The default is 500: even if all are replaced
-    /// between two collections, that stays below the SDK's limit of 2,000 attribute sets.
+    /// between two collections, that stays below the SDK's limit of 2,000 attribute sets. A page of
+    /// the feature `page` has no limit of its own: for a monitor that no provider reads, choose
+    /// what the machine can take.
     pub fn with_max_sockets(mut self, sockets: usize) -> Self {
         self.config.sockets = sockets;
         self
@@ -111,7 +113,7 @@ impl MonitorBuilder {
     ///
     /// It is called by the next call that the program makes, on that thread:
     /// [`Monitor::group`](crate::Monitor::group), [`Monitor::snapshot`](crate::Monitor::snapshot),
-    /// [`Monitor::instrument`](crate::Monitor::instrument), a `watch`, or the end of a
+    /// `Monitor::instrument`, the next write of a `Page`, a `watch`, or the end of a
     /// [`Watched`](crate::Watched). Where sockets are discovered, the thread that takes their ends
     /// calls it too. A collection never calls it, because the SDK holds a lock then.
     ///

@@ -1,5 +1,7 @@
 //! Attribute sets in all the forms in which metrics report them.
 
+#[cfg(feature = "page")]
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
@@ -19,17 +21,46 @@ pub(crate) fn state_rank(state: State) -> usize {
     }
 }
 
+/// What a state is called in attributes, by its rank.
+pub(crate) fn state_text(rank: usize) -> &'static str {
+    State::from(rank as u8).text().unwrap_or("unknown")
+}
+
+/// An attribute set as labels of a page for Prometheus.
+#[cfg(feature = "page")]
+#[derive(Clone, Debug)]
+pub(crate) struct LabelText {
+    /// `a="1",b="2"`, in the order of the names.
+    pub(crate) text: Arc<str>,
+    /// The byte before which each of [`MARKS`](key::MARKS) goes.
+    pub(crate) places: [u32; key::MARKS.len()],
+}
+
 /// An attribute set in all the forms in which metrics report it, each built once.
 #[derive(Debug)]
 pub(crate) struct Labels {
     pub(crate) plain: Attributes,
     parts: [OnceLock<Attributes>; PARTS],
     states: OnceLock<Vec<Attributes>>,
+    #[cfg(feature = "page")]
+    text: OnceLock<LabelText>,
 }
 
 impl Labels {
     pub(crate) fn new(plain: Attributes) -> Self {
-        Self { plain, parts: [const { OnceLock::new() }; PARTS], states: OnceLock::new() }
+        Self {
+            plain,
+            parts: [const { OnceLock::new() }; PARTS],
+            states: OnceLock::new(),
+            #[cfg(feature = "page")]
+            text: OnceLock::new(),
+        }
+    }
+
+    /// The set as text, which `write` makes at the first use.
+    #[cfg(feature = "page")]
+    pub(crate) fn text(&self, write: impl FnOnce(&Attributes) -> LabelText) -> &LabelText {
+        self.text.get_or_init(|| write(&self.plain))
     }
 
     /// The set with the attribute of a part of a shared metric.
@@ -44,8 +75,8 @@ impl Labels {
     /// The set with a state, by the state's rank.
     pub(crate) fn state(&self, rank: usize) -> &[KeyValue] {
         let states = self.states.get_or_init(|| {
-            let text = |rank| State::from(rank as u8).text().unwrap_or("unknown");
-            let label = |rank| self.plain.with([KeyValue::new(key::CONNECTION_STATE, text(rank))]);
+            let label =
+                |rank| self.plain.with([KeyValue::new(key::CONNECTION_STATE, state_text(rank))]);
             (0..STATES).map(label).collect()
         });
         states[rank].as_slice()

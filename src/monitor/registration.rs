@@ -1,4 +1,4 @@
-//! One who collects from a monitor again and again: a provider of OpenTelemetry.
+//! One who collects from a monitor again and again: a provider of OpenTelemetry, or a page.
 
 use std::sync::{Arc, Weak};
 
@@ -25,6 +25,14 @@ impl Registration {
     /// Failed reads are not told to the program: the caller may be in a collection.
     pub(crate) fn collect(&self) -> Option<Swept> {
         Some(self.shared.upgrade()?.sweep(Some(self.number)))
+    }
+
+    /// Tells the program what failed. The caller is in no collection.
+    #[cfg(feature = "page")]
+    pub(crate) fn tell_failures(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.failures.tell();
+        }
     }
 
     /// Whether the monitor is gone: nothing will be collected any more.

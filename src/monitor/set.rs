@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use super::attributes::Attributes;
 use super::labels::Labels;
@@ -26,6 +27,8 @@ pub(crate) struct Set {
     pub(crate) index: usize,
     /// Tells it from every other set that had or will have its attributes.
     pub(crate) serial: u64,
+    /// When it began to count.
+    pub(crate) since: SystemTime,
     /// Whether it took the place of another, and so comes late to every reader.
     pub(crate) takes_a_place: bool,
     /// How many handles, connections and tallies can still add to it.
@@ -48,6 +51,7 @@ impl Set {
             labels: Arc::new(Labels::new(attributes)),
             index,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            since: SystemTime::now(),
             takes_a_place,
             users: AtomicUsize::new(0),
             ledger: Mutex::new(Ledger::new()),

@@ -44,6 +44,8 @@ pub struct GroupSnapshot {
     pub closed: u64,
     /// Samples of live connections, a fair choice above the monitor's cap.
     pub samples: Vec<ConnectionSample>,
+    /// When it began to count.
+    pub(crate) since: SystemTime,
     pub(crate) labels: Arc<Labels>,
     pub(crate) sums: Sums,
     pub(crate) states: [u64; STATES],

@@ -173,6 +173,7 @@ impl Tally {
             opened: totals.opened,
             closed: totals.closed,
             samples: self.samples.take(),
+            since: set.since,
             labels: Arc::clone(&set.labels),
             sums: Sums {
                 counters: totals.counters,

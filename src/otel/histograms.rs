@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry::{KeyValue, Value};
 
+use crate::histogram::sample_of;
 use crate::metric::{Metric, Report};
 use crate::monitor::{Attributes, ConnectionSample, Snapshot};
 
@@ -129,15 +130,5 @@ impl Histograms {
                 }
             }
         }
-    }
-}
-
-/// What a sample adds to the histogram of a report.
-fn sample_of(sample: &ConnectionSample, report: Report) -> Option<f64> {
-    match report {
-        Report::Samples(field) => sample.get(field),
-        Report::QueueingDelay => sample.queueing_delay,
-        Report::Duration => sample.duration,
-        _ => None,
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn is_exportable(key: &str) -> bool {
 }
 
 /// The label that Prometheus' bridge makes of a key.
-fn label(key: &str) -> impl Iterator<Item = char> {
+pub(crate) fn label(key: &str) -> impl Iterator<Item = char> {
     key.chars().map(|c| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' })
 }
 

@@ -16,7 +16,7 @@ const SCOPE: &str = env!("CARGO_PKG_NAME");
 type Name = Option<Cow<'static, str>>;
 
 /// Whether a provider has collected since the monitor of its callbacks is gone.
-pub(super) type Silence = Arc<AtomicBool>;
+pub(crate) type Silence = Arc<AtomicBool>;
 
 /// One number among the monitors of one name, and who has it.
 struct Instance {
@@ -39,7 +39,7 @@ impl Instance {
 
 /// The scope of a monitor's instruments on one more provider: no other monitor that is reported has
 /// an equal one. The monitor is told from others by `monitor`, which lives as long as it does.
-pub(super) fn scope(monitor: &Arc<()>, name: &Name, silence: &Silence) -> InstrumentationScope {
+pub(crate) fn scope(monitor: &Arc<()>, name: &Name, silence: &Silence) -> InstrumentationScope {
     static INSTANCES: Mutex<BTreeMap<Name, Vec<Instance>>> = Mutex::new(BTreeMap::new());
     let index = {
         let mut all = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);

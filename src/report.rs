@@ -1,0 +1,111 @@
+//! What a metric reports of a snapshot, one row at a time: for the instruments and for the page.
+
+use opentelemetry::KeyValue;
+
+use crate::info::FieldValue;
+use crate::metric::Report;
+use crate::monitor::{GroupSnapshot, Labels, MonitorSnapshot, SocketSnapshot};
+
+/// What tells the values of one row apart, beside the row's own attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing: there is one value.
+    None,
+    /// A part of a shared metric, by its place among all parts.
+    Part(usize),
+    /// A state, by its rank.
+    State(usize),
+}
+
+impl Mark {
+    /// The attributes of the row with those of the mark.
+    pub(crate) fn attributes(self, labels: &Labels) -> &[KeyValue] {
+        match self {
+            Self::None => labels.plain.as_slice(),
+            Self::Part(part) => labels.part(part),
+            Self::State(rank) => labels.state(rank),
+        }
+    }
+}
+
+/// What a metric has its rows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Groups,
+    Sockets,
+    /// The monitor itself, without attributes.
+    Monitor,
+    /// The monitor's failed reads, by error.
+    Errors,
+    /// The samples of groups: histograms.
+    Samples,
+    /// The sweeps: one histogram.
+    Sweeps,
+}
+
+impl Report {
+    pub(crate) fn rows(self) -> Rows {
+        match self {
+            Self::Group(_) | Self::GroupParts(_) | Self::States | Self::Opened | Self::Closed => {
+                Rows::Groups
+            }
+            Self::Socket(_) | Self::SocketParts(_) => Rows::Sockets,
+            Self::Watched | Self::Folded => Rows::Monitor,
+            Self::ReadErrors => Rows::Errors,
+            Self::Samples(_) | Self::QueueingDelay | Self::Duration => Rows::Samples,
+            Self::SweepDuration => Rows::Sweeps,
+        }
+    }
+
+    /// Gives the values of a group.
+    pub(crate) fn of_group(self, group: &GroupSnapshot, mut emit: impl FnMut(FieldValue, Mark)) {
+        match self {
+            Self::Group(field) => {
+                if let Some(value) = group.get(field) {
+                    emit(value, Mark::None);
+                }
+            }
+            Self::GroupParts(parts) => {
+                parts.each(|field| group.get(field), |part, value| emit(value, Mark::Part(part)));
+            }
+            Self::States => {
+                for (rank, count) in group.state_ranks() {
+                    emit(FieldValue::Integer(count), Mark::State(rank));
+                }
+            }
+            Self::Opened => emit(FieldValue::Integer(group.opened), Mark::None),
+            Self::Closed => emit(FieldValue::Integer(group.closed), Mark::None),
+            _ => {}
+        }
+    }
+
+    /// Gives the values of a socket.
+    #[inline]
+    pub(crate) fn of_socket(self, socket: &SocketSnapshot, mut emit: impl FnMut(FieldValue, Mark)) {
+        match self {
+            Self::Socket(field) => {
+                if let Some(value) = socket.get(field) {
+                    emit(value, Mark::None);
+                }
+            }
+            Self::SocketParts(parts) => {
+                parts.each(|field| socket.get(field), |part, value| emit(value, Mark::Part(part)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The one value of the monitor.
+    pub(crate) fn of_monitor(self, monitor: &MonitorSnapshot) -> Option<FieldValue> {
+        let count = match self {
+            Self::Watched => monitor.watched,
+            // Absent where nothing was ever discovered.
+            Self::Discovered | Self::EventOverruns if !monitor.was_discovered => return None,
+            Self::Discovered => monitor.discovered,
+            Self::EventOverruns => monitor.event_overruns,
+            Self::Folded => monitor.folded,
+            _ => return None,
+        };
+        Some(FieldValue::Integer(count))
+    }
+}
