@@ -63,6 +63,8 @@ mod export {
     mod exposition_rules;
     #[cfg(feature = "page")]
     mod page;
+    #[cfg(feature = "page")]
+    mod page_writes;
     mod scopes;
 }
 

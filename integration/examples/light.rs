@@ -11,6 +11,8 @@ use tcpinfo::{FIELDS, Kernel};
 
 use support::exposition::parsed;
 use support::lateness::PATIENCE;
+#[cfg(feature = "page")]
+use support::loopback::until;
 use support::running::{Running, example, run};
 
 #[test]
@@ -49,6 +51,34 @@ fn the_prometheus_example_is_short_enough_to_copy() {
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/prometheus.rs"));
     let text = std::fs::read_to_string(file).expect("it is an example");
     assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
+}
+
+#[test]
+#[cfg(feature = "page")]
+fn the_page_example_answers_in_the_format_that_is_asked_for() {
+    let running = Running::start(Command::new(example("page")).arg("127.0.0.1:0"));
+    let line = running.line();
+    let url = line.strip_prefix("All metrics: curl http://").expect("a command");
+    let address = url.strip_suffix("/metrics").expect("the page's address");
+    let ask = |accept: &str| {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let request = format!("GET /metrics HTTP/1.1\r\nACCEPT: {accept}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("room for it");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and the end");
+        let (head, page) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), page.to_owned())
+    };
+    // Its server accepts while its page is written.
+    let head = until("the connection that it makes", || {
+        let (head, page) = ask("*/*");
+        let opened = parsed(&page).value("tcp_connection_opened_total", &[("listener", "echo")]);
+        (opened == 1.0).then_some(head)
+    });
+    assert!(head.ends_with("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    let (head, page) = ask("application/openmetrics-text;version=1.0.0");
+    assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(page.ends_with("\n# EOF\n"), "{page}");
 }
 
 #[test]

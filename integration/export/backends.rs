@@ -5,6 +5,7 @@ mod compose;
 mod demo;
 mod floods;
 mod outages;
+mod pages;
 mod prometheus;
 mod receivers;
 mod scrapes;

@@ -66,3 +66,23 @@ for family in text_string_to_metric_families(sys.stdin.read()):
     assert_eq!(different, None);
     assert_eq!(theirs.len(), ours.len());
 }
+
+/// Python's parser of OpenMetrics, which knows the rules better than most, reads a page whole.
+#[track_caller]
+pub fn passes_openmetrics(text: &str) {
+    const PROGRAM: &str = "
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    print(family.name, family.type, family.unit, len(family.samples))
+";
+    let output = said_of(Command::new("/usr/bin/python3").args(["-c", PROGRAM]), text);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let read: usize = said
+        .lines()
+        .map(|line| line.rsplit(' ').next().and_then(|it| it.parse::<usize>().ok()).expect(line))
+        .sum();
+    let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(read, lines, "{said}");
+}
