@@ -53,6 +53,8 @@ mod monitor {
     mod schedules;
     mod series;
     mod sweep_threads;
+    #[cfg(feature = "page")]
+    mod uncollected;
 }
 
 /// What leaves the process.

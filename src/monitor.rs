@@ -168,7 +168,7 @@ impl Monitor {
             Placement::Own(membership) => (membership, false),
             Placement::Folded(membership) => (membership, true),
         };
-        self.shared.failures.tell();
+        self.shared.tell();
         Group { shared: Arc::clone(&self.shared), membership, folded }
     }
 
@@ -254,9 +254,14 @@ impl Monitor {
         Registration::new(&self.shared)
     }
 
+    /// Notes that a provider keeps no instrument.
+    pub(crate) fn refuse(&self) {
+        self.shared.refuse();
+    }
+
     /// Tells the program what failed. Not in a collection: see `failures.rs`.
     pub(crate) fn tell_failures(&self) {
-        self.shared.failures.tell();
+        self.shared.tell();
     }
 
     /// The attributes as they can be exported; the program is told what was changed of them.
@@ -271,7 +276,7 @@ impl Monitor {
     /// Reads every watched socket now, and returns the result.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.shared.sweep(None).snapshot;
-        self.shared.failures.tell();
+        self.shared.tell();
         snapshot
     }
 

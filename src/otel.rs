@@ -41,6 +41,10 @@ impl Monitor {
     /// A collection counts failed reads in `tcp.monitor.read.errors` and does not call
     /// [`on_error`](crate::MonitorBuilder::on_error): the next call that the program makes does.
     ///
+    /// A provider that keeps no instrument, as the global one is before another is set, is told to
+    /// `on_error` at once, and one that nobody collects after
+    /// [some time](crate::MonitorBuilder::with_collection_deadline).
+    ///
     /// Several monitors on one provider are told apart: see
     /// [`with_name`](crate::MonitorBuilder::with_name).
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
@@ -59,6 +63,10 @@ impl Monitor {
         });
         for (index, metric) in observed.into_iter().enumerate() {
             create(metric, &meter, index, &provider);
+        }
+        if Arc::strong_count(&provider) == 1 {
+            // No callback was kept.
+            self.refuse();
         }
         self.tell_failures();
     }

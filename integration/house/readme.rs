@@ -20,9 +20,11 @@ fn readme_has_every_feature_and_the_oldest_rust() {
 #[test]
 fn readme_names_the_version_of_opentelemetry() {
     let manifest = file("Cargo.toml").text;
-    let version = manifest.split("\nopentelemetry = { version = \"").nth(1);
-    let version = version.and_then(|rest| rest.split('"').next()).expect("Cargo.toml has one");
-    let stated = format!("# fits opentelemetry {version}\n");
+    let range = manifest.split("\nopentelemetry = { version = \">=").nth(1);
+    let range = range.and_then(|rest| rest.split('"').next()?.split_once(", <0."));
+    let (oldest, beyond) = range.expect("Cargo.toml has a range");
+    let beyond: u32 = beyond.parse().expect("a minor version");
+    let stated = format!("# fits opentelemetry {oldest} to 0.{}\n", beyond - 1);
     let readme = file("README.md");
     let add = readme.lines().find(|(_, line)| line.starts_with("cargo add tcpinfo "));
     let (at, add) = add.expect("README.md has the command");

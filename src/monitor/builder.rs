@@ -108,8 +108,21 @@ impl MonitorBuilder {
         self
     }
 
+    /// After how long without a collection the program is told that a provider or a page does not
+    /// collect. The default is 90 seconds: readers that push do so every 60 by default.
+    ///
+    /// A provider collects nothing if it has no reader, or if it is of another version of
+    /// OpenTelemetry: the global provider of another version is one that does nothing, and that is
+    /// told at once. [`on_error`](Self::on_error) is told once each time, and
+    /// [`MonitorSnapshot::uncollected`](crate::MonitorSnapshot::uncollected) shows it.
+    pub fn with_collection_deadline(mut self, deadline: Duration) -> Self {
+        self.config.deadline = deadline;
+        self
+    }
+
     /// Called for every failed read with the socket's attributes, and for every attribute that
-    /// cannot be exported as it was given: see [`Attributes`].
+    /// cannot be exported as it was given: see [`Attributes`]. Also, without attributes, for a
+    /// provider or a page that [does not collect](Self::with_collection_deadline).
     ///
     /// It is called by the next call that the program makes, on that thread:
     /// [`Monitor::group`](crate::Monitor::group), [`Monitor::snapshot`](crate::Monitor::snapshot),
@@ -163,6 +176,7 @@ pub(crate) struct Config {
     /// Taken out when the monitor is made.
     pub(super) on_error: Option<OnError>,
     pub(super) retention: Duration,
+    pub(super) deadline: Duration,
     pub(super) source: ReplySource,
 }
 
@@ -179,6 +193,7 @@ impl Default for Config {
             sweep_threads: 1,
             on_error: None,
             retention: Duration::from_secs(3_600),
+            deadline: Duration::from_secs(90),
             source: ReplySource::running(),
         }
     }

@@ -18,6 +18,7 @@
 //! | 8 | the ledger of a set | a moment | `set.rs` |
 //! | 8 | which of its connections a set shows | a moment | `set.rs` |
 //! | 9 | the random numbers for samples of ended connections | a moment | `registrations.rs` |
+//! | 9 | when each registration collected | a moment | `registrations.rs` |
 //! | 9 | the counts of failures, the queue of failures | a moment | `failures.rs` |
 //! | 9 | which thread is in a pass | a moment | `discovery.rs` |
 //! | 9 | what was asked about listeners | one question to the kernel | `discovery/listening.rs` |

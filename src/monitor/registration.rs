@@ -31,7 +31,7 @@ impl Registration {
     #[cfg(feature = "page")]
     pub(crate) fn tell_failures(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.failures.tell();
+            shared.tell();
         }
     }
 

@@ -1,16 +1,16 @@
 //! What all handles of one monitor share.
 
-#[cfg(feature = "diag")]
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 
+use super::attributes::Attributes;
 use super::builder::Config;
 use super::connections::Connections;
 #[cfg(feature = "diag")]
 use super::discovery::{Discoveries, Discovery};
-use super::failures::Failures;
+use super::failures::{Failed, Failures};
 use super::locks::lock;
 use super::registrations::Registrations;
 #[cfg(feature = "diag")]
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(mut config: Config) -> Self {
         let failures = Arc::new(Failures::new(config.on_error.take()));
-        let registrations = Arc::new(Registrations::new(config.samples));
+        let registrations = Arc::new(Registrations::new(config.samples, config.deadline));
         let sweeper = Sweeper::new(config.sweep_threads, config.samples);
         let config = Arc::new(config);
         let connections = Connections::new(config.clone(), registrations.clone(), failures.clone());
@@ -49,6 +49,35 @@ impl Shared {
         }
     }
 
+    /// Tells the program what failed, and who does not collect. The caller holds no lock and is in
+    /// no collection.
+    #[inline]
+    pub(crate) fn tell(&self) {
+        for _ in 0..self.registrations.take_overdue() {
+            let deadline = self.config.deadline;
+            let error = format!(
+                "no collection for {deadline:?}: does the provider have a reader, and is it of \
+                 the version of opentelemetry that this crate uses?"
+            );
+            self.put(io::Error::new(io::ErrorKind::TimedOut, error));
+        }
+        self.failures.tell();
+    }
+
+    /// Notes that a provider keeps no instrument, and so will not collect.
+    pub(crate) fn refuse(&self) {
+        self.registrations.note_refusal();
+        self.put(io::Error::other(
+            "the provider keeps no instrument: was it set first, and is it of the version of \
+             opentelemetry that this crate uses?",
+        ));
+    }
+
+    /// Keeps an error that is of no socket for the program.
+    fn put(&self, error: io::Error) {
+        self.failures.put(Failed::new(Attributes::new([]), error));
+    }
+
     /// Reads every watched connection once, for a registration or for whoever asks for a snapshot.
     ///
     /// Sweeps wait for each other; watching and dropping wait for one read at most. Failures are
@@ -63,6 +92,9 @@ impl Shared {
             // A grouping asks, in a sweep or in the beginning of a discovery.
             let snapshot = self.latest().unwrap_or_else(|| Arc::new(Snapshot::empty()));
             return Swept { snapshot, ended: Vec::new() };
+        }
+        if let Some(number) = registration {
+            self.registrations.note_collection(number);
         }
         let mut sweeper = lock(&self.sweeper);
         let sources = Sources {

@@ -157,6 +157,10 @@ pub struct MonitorSnapshot {
     /// Sockets since the monitor was made that a cap folded into an overflow set. One that was
     /// given back counts again when it is watched and folded again.
     pub folded: u64,
+    /// Providers and pages that have not collected for
+    /// [some time](crate::MonitorBuilder::with_collection_deadline), and calls of `instrument` on a
+    /// provider that keeps no instrument.
+    pub uncollected: u64,
     /// Discovered sockets in the last sweep, without those that are watched.
     pub discovered: u64,
     /// How often the kernel had no room for events of ended sockets and dropped some.

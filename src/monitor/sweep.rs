@@ -108,6 +108,7 @@ impl Sweeper {
             event_overruns: found.overruns,
             discoveries: found.discoveries,
             was_discovered: found.was_used,
+            uncollected: connections.registrations.uncollected(),
         };
         Swept { snapshot: Arc::new(Snapshot { at, groups, sockets, monitor }), ended }
     }

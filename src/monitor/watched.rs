@@ -49,7 +49,7 @@ impl<S> Watched<S> {
         (id, cookie): (WatchId, Option<u64>),
         socket: S,
     ) -> Self {
-        shared.failures.tell();
+        shared.tell();
         // Such a value closes its descriptor when it is dropped.
         let is_open = (Ownership::of::<S>() == Ownership::Sole).then_some(false);
         Self {
@@ -281,6 +281,6 @@ struct Release {
 impl Drop for Release {
     fn drop(&mut self) {
         self.shared.connections.release(self.id, self.fd, self.is_open);
-        self.shared.failures.tell();
+        self.shared.tell();
     }
 }
