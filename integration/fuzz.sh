@@ -28,7 +28,7 @@ export PATH="$cache/tools/bin:$PATH"
 export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
     CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 
-targets=(congestion decode kernel netlink)
+targets=(congestion decode kernel netlink page)
 target=x86_64-unknown-linux-gnu
 flags=(-max_len=600 -print_final_stats=1 -artifact_prefix=target/fuzz/wrong/)
 mkdir -p target/fuzz/wrong

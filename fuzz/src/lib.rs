@@ -1,6 +1,9 @@
 //! What holds for any input: shared by the fuzz targets and by
 //! `integration/sockets/fuzz_corpus.rs`, which replays what they found.
 
+#[cfg(feature = "page")]
+pub mod page;
+
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt::{self, Write};

@@ -15,7 +15,6 @@ use support::allocator::{allocations, live};
 use support::exposition::parsed;
 use support::loopback::{Pair, until};
 use support::parsers::{passes_openmetrics, passes_promtool, passes_python};
-use support::running::run;
 
 fn text(page: &Page, format: PageFormat) -> String {
     let mut text = Vec::new();
@@ -321,7 +320,7 @@ fn nothing_grows_while_pages_are_written() {
     let writes = std::env::var("TCPINFO_PAGES").unwrap_or_else(|_| "2000".to_owned());
     let mut alone = Command::new(std::env::current_exe().expect("procfs"));
     alone.args(["--exact", "export::page_writes::the_pages", "--ignored", "--nocapture"]);
-    let output = run(alone.env("TCPINFO_PAGES_ALONE", writes));
+    let output = alone.env("TCPINFO_PAGES_ALONE", writes).output().expect("this very program");
     let text = String::from_utf8_lossy(&output.stdout);
     let said = text.lines().find(|line| line.starts_with("pages: "));
     println!("{}", said.unwrap_or("no pages"));

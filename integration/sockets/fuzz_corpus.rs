@@ -18,6 +18,10 @@ fn target(name: &str) -> Option<fn(&[u8])> {
         "kernel" => Some(targets::kernel),
         "congestion" => Some(targets::congestion),
         "netlink" => None,
+        #[cfg(feature = "page")]
+        "page" => Some(targets::page::page),
+        #[cfg(not(feature = "page"))]
+        "page" => None,
         _ => panic!("no target {name}"),
     }
 }
@@ -57,6 +61,13 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     for (algorithm, len) in ALGORITHMS.iter().flat_map(|it| [0, 16, 20, 52].map(|len| (it, len))) {
         seeds.push(("congestion", [algorithm.as_bytes(), &[0], &vec![1; len]].concat()));
     }
+    let attributes: [&[u8]; 4] = [
+        b"listener\xffpublic",
+        b"a.b\xff1\xffa_b\xff#2\xff__name__\xff\"\\\n",
+        b"le\xff+Inf\xffotel.scope.name\xffmine\xff\xff#NaN",
+        b"network.connection.state\xffx\xfftcp_limited_by\xff{a=\"b\"} 1\n# EOF",
+    ];
+    seeds.extend(attributes.map(|input| ("page", input.to_vec())));
     seeds
 }
 
