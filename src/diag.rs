@@ -54,7 +54,7 @@ mod abi;
 mod bytecode;
 mod cgroup;
 mod channel;
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 mod descriptors;
 mod dump;
 mod events;
@@ -67,16 +67,16 @@ mod namespace;
 mod owners;
 mod prefix;
 mod query;
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 mod raw;
 mod socket;
 mod ulp;
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 mod wait;
 
 pub use crate::netlink::MalformedReply;
 pub use cgroup::cgroup_path;
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) use descriptors::{each_descriptor, inode_of};
 pub use dump::Sockets;
 pub use events::{Event, Events};
@@ -89,11 +89,11 @@ pub use memory::{SocketMemory, SocketShutdown};
 pub use owners::{Owner, Owners, owners};
 pub use prefix::{InvalidPrefix, IpPrefix};
 pub use query::{IpFamily, Query};
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) use raw::{RawEvent, RawSocket, RepeatedDump};
 pub use socket::Socket;
 pub use ulp::{KernelTls, MptcpSubflow, UpperLayer};
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 pub(crate) use wait::Waker;
 
 /// Every TCP socket of the network namespace except those in TIME_WAIT.

@@ -140,7 +140,7 @@ impl Kernel {
 
 /// Blocks every signal on the calling thread: a signal for the process then goes to one of the
 /// program's own threads, as if this thread were not there.
-#[cfg(all(feature = "diag", feature = "otel"))]
+#[cfg(all(feature = "diag", feature = "monitor"))]
 pub(crate) fn block_signals() {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigfillset` initialises the set that it is given, and `pthread_sigmask` reads it; a

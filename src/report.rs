@@ -50,7 +50,7 @@ impl Report {
                 Rows::Groups
             }
             Self::Socket(_) | Self::SocketParts(_) => Rows::Sockets,
-            Self::Watched | Self::Folded => Rows::Monitor,
+            Self::Watched | Self::Discovered | Self::EventOverruns | Self::Folded => Rows::Monitor,
             Self::ReadErrors => Rows::Errors,
             Self::Samples(_) | Self::QueueingDelay | Self::Duration => Rows::Samples,
             Self::SweepDuration => Rows::Sweeps,

@@ -123,7 +123,7 @@ impl Program {
 
     /// Runs the program, given what each test says; `None` if the end depends on a test that says
     /// nothing.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(super) fn run(&self, test: impl Fn(Test) -> Option<bool>) -> Option<bool> {
         let end = self.0.len();
         let mut at = 0;
@@ -139,7 +139,7 @@ impl Program {
     }
 
     /// The same from the end to the beginning, through each instruction once.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     fn run_both_ways(&self, test: impl Fn(Test) -> Option<bool>) -> Option<bool> {
         let end = self.0.len();
         let mut ends = vec![None; end + 2];

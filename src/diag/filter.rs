@@ -9,7 +9,7 @@ use crate::kernel::KernelVersion;
 
 use super::bytecode::{End, MAX_LEN, Program, Test};
 use super::prefix::IpPrefix;
-#[cfg(feature = "otel")]
+#[cfg(feature = "monitor")]
 use super::socket::Socket;
 
 /// A condition on sockets that the kernel checks: it sends only those that meet it.
@@ -134,7 +134,7 @@ impl Filter {
     }
 
     /// Whether this socket meets the filter; `None` if the socket does not tell.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(super) fn selects(&self, socket: &Socket) -> Option<bool> {
         let port = |end| match end {
             End::Local => socket.local.port(),

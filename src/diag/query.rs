@@ -137,21 +137,21 @@ impl Query {
     }
 
     /// The same namespace, and nothing else of the query.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn of_namespace(&self) -> Self {
         Self { namespace: self.namespace.clone(), ..Self::new() }
     }
 
     /// Whether its dump has every listener, each before the connections that it accepted: so the
     /// kernel walks its tables.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn shows_listeners(&self) -> bool {
         let is_any = (self.local_port, self.peer_port, &self.family, &self.filter);
         self.states >> State::Listen.number() & 1 != 0 && is_any == (0, 0, &None, &None)
     }
 
     /// Whether both ask in the same namespace.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn shares_namespace(&self, other: &Self) -> bool {
         self.namespace == other.namespace
     }
@@ -173,6 +173,7 @@ impl Query {
         }
     }
 
+    #[cfg(feature = "monitor")]
     pub(super) fn family(&self) -> Option<IpFamily> {
         self.family
     }
@@ -185,7 +186,7 @@ impl Query {
     /// Whether a dump would have had this connection while it lived, as far as the socket says:
     /// what the kernel does not tell of it meets no condition. States do not matter, except that a
     /// query without established connections has none at all.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn selects(&self, socket: &Socket) -> bool {
         let port = |wanted: u16, has: u16| wanted == 0 || wanted == has;
         self.states >> State::Established.number() & 1 != 0

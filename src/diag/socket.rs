@@ -103,7 +103,7 @@ pub struct Socket {
 
 impl Socket {
     /// A socket of which only a descriptor is known.
-    #[cfg(feature = "otel")]
+    #[cfg(feature = "monitor")]
     pub(crate) fn of_descriptor(
         cookie: u64,
         addresses: [SocketAddr; 2],
