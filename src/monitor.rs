@@ -5,18 +5,24 @@
 //! drawing with the imports):
 //!
 //! ```text
-//! 11  monitor
-//! 10  registration watched
-//!  9  shared
-//!  8  sweep
-//!  7  tally
-//!  6  connections ranking
-//!  5  connection sets
-//!  4  history owner retirement views
+//! 16  monitor
+//! 15  discovered registration watched
+//! 14  shared
+//! 13  sweep
+//! 12  discovery
+//! 11  discovery::thread
+//! 10  discovery::pass discovery::sightings
+//!  9  discovery::walk
+//!  8  discovery::engine watching
+//!  7  connections
+//!  6  discovery::sight discovery::table
+//!  5  connection discovery::active discovery::outcome sets tally
+//!  4  discovery::choice discovery::entries history owner ranking retirement views
 //!  3  builder set snapshot
 //!  2  failures labels registrations
-//!  1  attributes cookies given_back ledger reader slots
-//!  0  attributes::problems counters handles identity locks phase sample worst
+//!  1  attributes cookies discovery::listening given_back ledger progress reader slots
+//!  0  attributes::problems counters discovery::marks handles identity locks phase reading sample
+//!     worst
 //! ```
 //!
 //! `locks.rs` has the locks and their order, `sweep.rs` the way of a reading into the snapshot,

@@ -213,9 +213,9 @@
 //!     println!("{:?} {}", group.attributes(), group.live());
 //! }
 //! # let snapshot = monitor.snapshot();
-//! # let ours = |port: i64| opentelemetry::KeyValue::new("server.port", port);
-//! # let has = |group: &&tcpinfo::GroupSnapshot| group.attributes().as_slice().contains(&ours(port));
-//! # assert_eq!(snapshot.groups.iter().filter(has).count(), 2);
+//! # let ours = opentelemetry::KeyValue::new("server.port", port);
+//! # let found = snapshot.groups.iter().filter(|it| it.attributes().as_slice().contains(&ours));
+//! # assert_eq!(found.count(), 2);
 //! # Ok(())
 //! # }
 //! ```

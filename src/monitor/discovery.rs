@@ -12,15 +12,19 @@
 //! taken out of its entry under the table's lock, and goes to one place: from a pass to a tally,
 //! from an event to the ledger. `table.rs` says why nothing counts twice.
 //!
-//! After a `fork` the child has a copy of the monitor, none of its threads, and whatever locks these
-//! had. The connections are the parent's. So in the child the monitor is silent: its snapshots are
-//! empty, and it cannot begin a discovery.
+//! After a `fork` the child has a copy of the monitor, none of its threads, and whatever locks
+//! these had. The connections are the parent's. So in the child the monitor is silent: its
+//! snapshots are empty, and it cannot begin a discovery.
 
 mod active;
 mod choice;
 mod engine;
 mod entries;
 mod listening;
+mod marks;
+pub(super) mod outcome;
+mod pass;
+mod sight;
 mod sightings;
 pub(super) mod table;
 #[cfg(test)]
@@ -35,21 +39,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
 use self::active::Active;
-use self::engine::{Engine, Sink, reply_of};
+use self::engine::Engine;
 use self::listening::Listening;
-use self::table::{Coverage, Seen};
+use self::pass::{Passed, Scanner};
+use self::sight::Sink;
 use self::thread::EventThread;
-use self::walk::Walk;
 use super::attributes::Attributes;
 use super::connections::Connections;
 use super::failures::{Failed, panicked};
 use super::locks::lock;
-use super::sample::ConnectionSample;
 use super::snapshot::{DiscoveryEvents, DiscoveryScope, Found};
 use super::tally::Tallies;
-use crate::diag::{Events, Query, RawSocket, RepeatedDump};
-use crate::state::State;
-use crate::wire::LEN;
+use crate::diag::{Events, Query};
 
 pub use self::choice::Discovery;
 
@@ -74,15 +75,6 @@ struct Telling {
     told: Vec<Query>,
 }
 
-/// What passes keep from one to the next.
-#[derive(Default)]
-struct Scanner {
-    dumps: Vec<RepeatedDump>,
-    /// Asks for every connection, where a walk cannot tell which ones are gone.
-    whole: Option<RepeatedDump>,
-    walk: Walk,
-}
-
 impl Discoveries {
     pub(crate) fn new(connections: Arc<Connections>) -> Self {
         let engine = Arc::new(Engine::new(connections));
@@ -94,8 +86,8 @@ impl Discoveries {
         }
     }
 
-    /// Begins a discovery: joins the events first, then takes what is there as its base. Returns its
-    /// number, and whether the kernel tells it the ends of sockets.
+    /// Begins a discovery: joins the events first, then takes what is there as its base. Returns
+    /// its number, and whether the kernel tells it the ends of sockets.
     pub(crate) fn begin(&self, discovery: Discovery) -> io::Result<(u8, DiscoveryEvents)> {
         let engine = &self.engine;
         if self.is_passing_here() {
@@ -245,159 +237,17 @@ impl Discoveries {
     /// Asks for everything once.
     fn pass(&self, scanner: &mut Scanner, sink: &mut Sink<'_>) -> Passed {
         *lock(&self.passing) = Some(std::thread::current().id());
-        let passed = catch_unwind(AssertUnwindSafe(|| self.pass_once(scanner, sink)));
+        let passed = catch_unwind(AssertUnwindSafe(|| scanner.pass(&self.engine, sink)));
         *lock(&self.passing) = None;
+        let telling = lock(&self.telling);
+        if self.engine.active.load().is_empty() {
+            // The last discovery ended meanwhile.
+            self.engine.connections.discovered.clear();
+        }
+        drop(telling);
         passed.unwrap_or_else(|_| {
             self.engine.connections.failures.note(Failed::new(Attributes::new([]), panicked()));
             Passed::default()
         })
-    }
-
-    fn pass_once(&self, scanner: &mut Scanner, sink: &mut Sink<'_>) -> Passed {
-        let engine = &self.engine;
-        let active = engine.active.load_full();
-        let has_lost = engine.has_lost.swap(false, Ordering::AcqRel);
-        let mut passed = Passed::default();
-        let mut complete = 0;
-        let is_used = |dump: &RepeatedDump| {
-            active.iter().any(|it| !it.is_process() && it.discovery.query == *dump.query())
-        };
-        scanner.dumps.retain(is_used);
-        engine.connections.discovered.begin_pass();
-        for (place, it) in active.iter().enumerate() {
-            let mut others =
-                active.iter().filter(|other| Arc::ptr_eq(&other.listening, &it.listening));
-            if !active[..place].iter().any(|other| Arc::ptr_eq(&other.listening, &it.listening)) {
-                // A walk shows the listeners of this process, which are all that it has to know.
-                let shows = |it: &Arc<Active>| it.discovery.query.shows_listeners();
-                let has_host = others.clone().any(|it| !it.is_process());
-                it.listening
-                    .begin_pass(!has_host || others.any(|it| !it.is_process() && shows(it)));
-            }
-        }
-        let own = active.iter().find(|it| it.is_process());
-        if let Some(own) = own {
-            let candidates: Vec<_> =
-                active.iter().filter(|it| it.discovery.query.namespace().is_none()).collect();
-            let walked = scanner.walk.run(engine, &candidates, &own.listening, sink);
-            let walkers = active.iter().filter(|it| it.is_process());
-            for walker in walkers {
-                passed.note(walker, &walked, &mut complete);
-            }
-        }
-        for dump in &mut scanner.dumps {
-            let of_query =
-                |it: &&Arc<Active>| !it.is_process() && it.discovery.query == *dump.query();
-            let candidates: Vec<_> = active.iter().filter(of_query).collect();
-            let asks = candidates.iter().fold(0, |asks, it| asks | it.bit());
-            let Some(listening) = candidates.first().map(|first| &first.listening) else {
-                continue;
-            };
-            let mut room = [0; LEN];
-            let dumped = dump.run(|raw| {
-                let Some(reply) = raw.info().and_then(|bytes| reply_of(bytes, &mut room)) else {
-                    return;
-                };
-                if reply.state() == State::Listen {
-                    listening.add(raw.local_port());
-                }
-                match engine.see(&raw, reply, asks, sink) {
-                    Seen::Taken | Seen::Ignored => {}
-                    seen => engine.meet(&raw, reply, seen, &candidates, sink),
-                }
-            });
-            for dumper in candidates {
-                passed.note(dumper, &dumped, &mut complete);
-            }
-        }
-        // What ended unseen is not shown any more. A walk does not show connections without a
-        // descriptor, which may go on for a while.
-        let mut shows_orphans = true;
-        if has_lost && own.is_some_and(|own| own.has_events()) {
-            shows_orphans = self.note_all(scanner);
-        }
-        let has_events = active.iter().any(|it| it.has_events());
-        let left = engine.active.load();
-        let covered = |claim: u8| {
-            let active = left.iter().find(|it| it.number == claim)?;
-            let can_close = has_lost && (shows_orphans || !active.is_process());
-            Some(Coverage {
-                is_complete: complete & active.bit() != 0,
-                closes_absent: !active.has_events() || can_close,
-            })
-        };
-        engine.connections.discovered.end_pass(has_events, covered, |parted| {
-            engine.close(parted, ConnectionSample::NOTHING);
-        });
-        if left.is_empty() {
-            let telling = lock(&self.telling);
-            if engine.active.load().is_empty() {
-                engine.connections.discovered.clear();
-            }
-            drop(telling);
-        }
-        if has_lost && !shows_orphans {
-            engine.has_lost.store(true, Ordering::Release);
-        }
-        passed.readings = sink.readings;
-        passed
-    }
-
-    /// Notes every connection of the network namespace that is open. Returns whether that worked.
-    fn note_all(&self, scanner: &mut Scanner) -> bool {
-        let table = &self.engine.connections.discovered;
-        if scanner.whole.is_none() {
-            scanner.whole = RepeatedDump::open(Query::new()).ok();
-        }
-        let Some(dump) = &mut scanner.whole else { return false };
-        dump.run(|raw: RawSocket<'_>| {
-            if raw.info().is_some() {
-                table.note(raw.cookie());
-            }
-        })
-        .unwrap_or(false)
-    }
-}
-
-impl Scanner {
-    /// Makes the dump of a query, unless another discovery has it.
-    fn dump(&mut self, query: &Query) -> io::Result<()> {
-        if !self.dumps.iter().any(|dump| dump.query() == query) {
-            self.dumps.push(RepeatedDump::open(query.clone())?);
-        }
-        Ok(())
-    }
-}
-
-/// What a pass came to.
-#[derive(Default)]
-struct Passed {
-    readings: u64,
-    /// Which discoveries could not ask.
-    errors: Vec<(u8, io::Error)>,
-}
-
-impl Passed {
-    /// Notes what the question for a discovery came to.
-    fn note(&mut self, active: &Active, asked: &io::Result<bool>, complete: &mut u64) {
-        match asked {
-            Ok(true) => *complete |= active.bit(),
-            Ok(false) => {}
-            Err(error) => {
-                let error = match error.raw_os_error() {
-                    Some(number) => io::Error::from_raw_os_error(number),
-                    None => io::Error::new(error.kind(), error.to_string()),
-                };
-                self.errors.push((active.number, error));
-            }
-        }
-    }
-
-    /// The error of one discovery.
-    fn of(self, number: u8) -> io::Result<()> {
-        match self.errors.into_iter().find(|(other, _)| *other == number) {
-            Some((_, error)) => Err(error),
-            None => Ok(()),
-        }
     }
 }

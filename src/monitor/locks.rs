@@ -7,7 +7,7 @@
 //! | --- | --- | --- | --- |
 //! | 1 | the sweeper | one sweep at a time; never by `watch` or drop | `shared.rs` |
 //! | 2 | what passes keep | a pass: of a sweep, or of a discovery that begins | `discovery.rs` |
-//! | 3 | who tells the ends of sockets | the beginning and the end of a discovery | `discovery.rs` |
+//! | 3 | who tells the ends of sockets | the begin and the end of a discovery | `discovery.rs` |
 //! | 4 | the cookies of connections that ended | the end of a connection | `cookies.rs` |
 //! | 5 | one shard of the index: from a cookie to a slot | `watch`, the end of one | `cookies.rs` |
 //! | 6 | a slot: one connection | whoever reads or changes that connection | `slots.rs` |

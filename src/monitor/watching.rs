@@ -12,7 +12,7 @@ use super::attributes::Attributes;
 use super::connection::{Connection, Key};
 use super::connections::Connections;
 #[cfg(feature = "diag")]
-use super::discovery::table::Handover;
+use super::discovery::outcome::Handover;
 use super::failures::{Failed, panicked};
 use super::given_back::GivenBack;
 use super::handles::{Handle, Ownership, WatchId};

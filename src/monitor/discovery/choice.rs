@@ -54,10 +54,10 @@ impl Discovery {
         Self::new(DiscoveryScope::Host)
     }
 
-    /// Only sockets that this query selects. For a host the kernel checks that, and discoveries with
-    /// equal queries share a dump. What an ended connection or one of this process does not say,
-    /// such as its control group, meets no condition. What else the query asks for, such as memory, is for
-    /// the closure of [`with_groups`](Self::with_groups).
+    /// Only sockets that this query selects. For a host the kernel checks that, and discoveries
+    /// with equal queries share a dump. What an ended connection or one of this process does not
+    /// say, such as its control group, meets no condition. What else the query asks for, such as
+    /// memory, is for the closure of [`with_groups`](Self::with_groups).
     pub fn with_query(self, query: Query) -> Self {
         Self { query, ..self }
     }
@@ -66,8 +66,9 @@ impl Discovery {
     /// does not count. It replaces the default attributes.
     ///
     /// The function is called once for each connection, when it is first seen. If that is by its
-    /// event alone, after it ended, `uid`, `inode`, `cgroup`, `memory` and `mark` are absent, and the
-    /// state is `Close`. Of a socket of this process `inode` is known, and the other four are not.
+    /// event alone, after it ended, `uid`, `inode`, `cgroup`, `memory` and `mark` are absent, and
+    /// the state is `Close`. Of a socket of this process `inode` is known, and those four others
+    /// are not.
     ///
     /// It is called by the thread that collects, or by the one that takes events. It may call the
     /// monitor: from there, a snapshot is the last one. It must not wait for another thread that

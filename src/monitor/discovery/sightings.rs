@@ -10,8 +10,9 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, OwnListener, Ownership};
+use super::engine::Engine;
 use super::listening::{Listener, Listening};
+use super::sight::{OwnListener, Ownership};
 use super::walk::cookie_of;
 use crate::diag::{Socket, each_descriptor};
 use crate::read::{self, ROOM};

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!                  a pass, or an event          its event, or absent from passes
-//!   unknown -----------------------------> entry -------------------------------> marked closed
-//!      |                                   |   ^                                      |
-//!      | every grouping refused it   watch |   | given back, and found again          | no pass can
-//!      v                                   v   |                                      | show it now
-//!   marked refused                        watched                                     v
-//!      (until its end)                        | ends, or its event comes          forgotten
-//!                                             v
-//!                                     marked, until both have happened
+//!   unknown ---------------------------> entry -----------------------------> marked closed
+//!      |                                 |   ^                                     |
+//!      | every grouping refused it watch |   | given back, and found again         | no pass can
+//!      v                                 v   |                                     | show it now
+//!   marked refused                      watched                                    v
+//!      (until its end)                      | ends, or its event comes         forgotten
+//!                                           v
+//!                                   marked, until both have happened
 //! ```
 //!
 //! The kernel never uses a cookie again, so each connection is counted as opened once and as closed
@@ -34,17 +34,12 @@ use std::time::{Duration, Instant};
 
 use super::super::history::History;
 use super::super::locks::lock;
-use super::super::phase::{End, Phase};
-use super::super::progress::Progress;
+use super::super::phase::Phase;
 use super::super::set::Membership;
 use super::entries::{Entries, Entry, NOBODY, UNKNOWN};
+use super::marks::{MarkKind, Marks};
+use super::outcome::{Coverage, Handover, Newcomer, Parted, Seen, Told};
 use crate::info::CounterNumbers;
-
-/// How long a mark stays in any case.
-const LATE: Duration = Duration::from_secs(60);
-
-/// How many marks stay for longer than that.
-const MARKS: usize = 65_536;
 
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
@@ -58,101 +53,11 @@ pub(crate) struct Table {
 #[derive(Default)]
 struct Inner {
     entries: Entries,
-    marks: HashMap<u64, Mark>,
+    marks: Marks,
     /// Groups that counted a connection as opened, where that is not its group any more.
     opened_in: HashMap<u64, Membership>,
     pass: u32,
     is_running: bool,
-}
-
-/// What is known of a cookie that is not an entry.
-#[derive(Clone, Copy)]
-struct Mark {
-    kind: MarkKind,
-    /// The last pass that saw it, and when it was seen last or made.
-    seen: u32,
-    at: u64,
-    /// The discoveries that refused it, one bit each.
-    by: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MarkKind {
-    /// Ended by an event while a pass was running.
-    Closed,
-    /// Closed because passes did not show it; its event may still come.
-    Absent,
-    /// Its watch ended; the event is still to come.
-    Unwatched,
-    /// Its event came; its watch is still to end.
-    Told,
-    /// No grouping wanted it.
-    Refused,
-}
-
-/// What a pass found under a cookie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// An entry, which took the reading in.
-    Taken,
-    /// An entry that this pass has seen already, or a cookie that does not count.
-    Ignored,
-    /// An entry of a discovery that has ended.
-    Unclaimed,
-    /// Nothing.
-    Unknown,
-}
-
-/// A connection that leaves the table.
-pub(crate) struct Parted {
-    pub(crate) group: Membership,
-    pub(crate) opened_in: Option<Membership>,
-    pub(crate) progress: Progress,
-    /// How long it was known; `None` if it was there before.
-    pub(crate) age: Option<Duration>,
-    pub(crate) claim: u8,
-}
-
-/// What an event found under a cookie.
-pub(crate) enum Told {
-    /// An entry, which is taken out.
-    Parted(Parted),
-    /// A cookie that does not count.
-    Ignored,
-    /// A connection that these discoveries did not want.
-    Refused(u64),
-    /// Nothing.
-    Unknown,
-}
-
-/// What was known when a watch begins.
-pub(crate) enum Handover {
-    /// The connection was discovered before.
-    Entry(History, Membership, Option<Membership>),
-    /// It was watched before, or had ended.
-    Known,
-    Nothing,
-}
-
-/// A connection that comes into the table.
-pub(crate) struct Newcomer {
-    pub(crate) cookie: u64,
-    pub(crate) progress: Progress,
-    pub(crate) group: Membership,
-    pub(crate) claim: u8,
-    /// Whether it was there before.
-    pub(crate) is_base: bool,
-    /// Whether the kernel tells its end.
-    pub(crate) has_event: bool,
-}
-
-/// What a pass says of the connections of one discovery.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Coverage {
-    /// Whether it would have shown every connection that is open.
-    pub(crate) is_complete: bool,
-    /// Whether what it does not show has ended: no event tells that, or events were lost.
-    pub(crate) closes_absent: bool,
 }
 
 impl Table {
@@ -238,17 +143,9 @@ impl Table {
             add(entry, added, opened);
             return Seen::Taken;
         }
-        if inner.marks.is_empty() {
-            return Seen::Unknown;
-        }
-        let now = self.now();
-        match inner.marks.get_mut(&cookie) {
-            Some(mark) => {
-                (mark.seen, mark.at) = (pass, now);
-                let is_new = mark.kind == MarkKind::Refused && asks & !mark.by != 0;
-                if is_new { Seen::Unknown } else { Seen::Ignored }
-            }
-            None => Seen::Unknown,
+        match inner.marks.see(cookie, asks, pass, || self.now()) {
+            true => Seen::Ignored,
+            false => Seen::Unknown,
         }
     }
 
@@ -258,8 +155,6 @@ impl Table {
         let pass = inner.pass;
         if let Some(entry) = inner.entries.find(cookie) {
             entry.seen = pass;
-        } else if let Some(mark) = inner.marks.get_mut(&cookie) {
-            mark.seen = pass;
         }
     }
 
@@ -272,7 +167,7 @@ impl Table {
         if inner.is_known(cookie) || self.process.load(Ordering::Acquire) == 0 {
             return false;
         }
-        inner.marks.remove(&cookie);
+        inner.marks.remove(cookie);
         let seen = inner.pass;
         inner.entries.insert(Entry { cookie, progress, group, since, seen, claim, has_event });
         true
@@ -293,7 +188,7 @@ impl Table {
         if inner.entries.find(cookie).is_some() {
             return;
         }
-        inner.marks.remove(&cookie);
+        inner.marks.remove(cookie);
         inner.opened_in.extend(opened_in.map(|group| (cookie, group)));
         // Not seen by this pass yet: its reading is still to come.
         let seen = inner.pass.wrapping_sub(1);
@@ -324,13 +219,12 @@ impl Table {
             inner.entries.remove(cookie);
             inner.opened_in.remove(&cookie);
         }
-        let kind = MarkKind::Refused;
-        inner.marks.entry(cookie).or_insert(Mark { kind, seen, at, by: 0 }).by |= by;
+        inner.marks.refuse(cookie, by, seen, at);
     }
 
     /// A discovery begins, which has not refused anything.
     pub(crate) fn forget_refusals(&self, by: u64) {
-        lock(&self.inner).marks.values_mut().for_each(|mark| mark.by &= !by);
+        lock(&self.inner).marks.forget_refusals(by);
     }
 
     /// The event of a socket came.
@@ -338,20 +232,15 @@ impl Table {
         let now = self.now();
         let mut inner = lock(&self.inner);
         let (pass, is_running) = (inner.pass, inner.is_running);
-        let closed = Mark { kind: MarkKind::Closed, seen: pass, at: now, by: 0 };
-        if let Some(mark) = inner.marks.get_mut(&cookie) {
-            let Mark { kind, by, .. } = *mark;
-            match kind {
-                MarkKind::Refused => drop(inner.marks.remove(&cookie)),
-                _ if is_running => *mark = closed,
-                MarkKind::Told => {}
-                _ => drop(inner.marks.remove(&cookie)),
-            }
-            return if kind == MarkKind::Refused { Told::Refused(by) } else { Told::Ignored };
+        if let Some(mark) = inner.marks.end(cookie, is_running) {
+            return match mark.kind {
+                MarkKind::Refused => Told::Refused(mark.by),
+                _ => Told::Ignored,
+            };
         }
         let Some(parted) = inner.part(cookie, now) else { return Told::Unknown };
         if is_running {
-            inner.marks.insert(cookie, closed);
+            inner.marks.put(cookie, MarkKind::Closed, pass, now);
         }
         Told::Parted(parted)
     }
@@ -366,7 +255,7 @@ impl Table {
         }
         if inner.is_running {
             let seen = inner.pass;
-            inner.marks.insert(cookie, Mark { kind: MarkKind::Closed, seen, at, by: 0 });
+            inner.marks.put(cookie, MarkKind::Closed, seen, at);
         }
         true
     }
@@ -383,17 +272,11 @@ impl Table {
         }
     }
 
-    /// Of two things that both come, the first leaves a mark and the second takes it away.
     fn meet(&self, cookie: u64, kind: MarkKind) {
         let at = self.now();
         let mut inner = lock(&self.inner);
         let (seen, is_running) = (inner.pass, inner.is_running);
-        match inner.marks.get_mut(&cookie) {
-            Some(mark) if mark.kind == kind => {}
-            Some(mark) if is_running => mark.kind = MarkKind::Closed,
-            Some(_) => drop(inner.marks.remove(&cookie)),
-            None => drop(inner.marks.insert(cookie, Mark { kind, seen, at, by: 0 })),
-        }
+        inner.marks.meet(cookie, kind, seen, at, is_running);
     }
 
     /// A watch begins: the connection leaves the table. The caller holds the lock of the index of
@@ -404,7 +287,7 @@ impl Table {
         }
         let now = self.now();
         let mut inner = lock(&self.inner);
-        if let Some(mark) = inner.marks.remove(&cookie) {
+        if let Some(mark) = inner.marks.remove(cookie) {
             return match mark.kind {
                 MarkKind::Refused => Handover::Nothing,
                 _ => Handover::Known,
@@ -467,8 +350,7 @@ impl Table {
             for cookie in absent {
                 let Some(gone) = inner.part(cookie, now) else { continue };
                 if !gone.is_unclaimed() {
-                    let kind = MarkKind::Absent;
-                    inner.marks.insert(cookie, Mark { kind, seen: pass, at: now, by: 0 });
+                    inner.marks.put(cookie, MarkKind::Absent, pass, now);
                     parted.push(gone);
                 }
             }
@@ -476,23 +358,15 @@ impl Table {
         parted.drain(..).for_each(&mut part);
         let mut inner = lock(&self.inner);
         inner.is_running = false;
-        let is_young = |mark: &Mark| now.saturating_sub(mark.at) < LATE.as_nanos() as u64;
-        let (pass, stay_long) = (inner.pass, inner.marks.len() <= MARKS);
-        // No later pass can show what ended during this one.
-        inner.marks.retain(|_, mark| match mark.kind {
-            MarkKind::Closed => false,
-            _ if has_events => stay_long || is_young(mark),
-            _ => mark.seen == pass || is_young(mark),
-        });
+        let pass = inner.pass;
+        inner.marks.end_pass(pass, now, has_events);
     }
 }
 
 impl Inner {
     /// Whether the cookie is an entry, or one that does not count any more.
     fn is_known(&mut self, cookie: u64) -> bool {
-        let refused = |mark: &Mark| mark.kind == MarkKind::Refused;
-        self.marks.get(&cookie).is_some_and(|mark| !refused(mark))
-            || self.entries.find(cookie).is_some()
+        self.marks.bar(cookie) || self.entries.find(cookie).is_some()
     }
 
     /// Takes out an entry.
@@ -502,30 +376,5 @@ impl Inner {
             if self.opened_in.is_empty() { None } else { self.opened_in.remove(&cookie) };
         let age = (since != UNKNOWN).then(|| Duration::from_nanos(now.saturating_sub(since)));
         Some(Parted { group, opened_in, progress, age, claim })
-    }
-}
-
-impl Parted {
-    /// A connection that came and went at once.
-    pub(crate) fn passing(
-        group: Membership,
-        progress: Progress,
-        age: Option<Duration>,
-        claim: u8,
-    ) -> Self {
-        Self { group, opened_in: None, progress, age, claim }
-    }
-
-    /// Whether the discovery that claimed it has ended.
-    pub(crate) fn is_unclaimed(&self) -> bool {
-        self.claim == NOBODY
-    }
-
-    /// What its groups count when it ends.
-    pub(crate) fn end(&self) -> End {
-        match self.progress.life.phase() {
-            Phase::Listening | Phase::Blank => End::Nothing,
-            _ => self.progress.life.end(),
-        }
     }
 }

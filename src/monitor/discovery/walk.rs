@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::super::reader::SocketReader;
 use super::active::Active;
-use super::engine::{Engine, OwnListener, Sight, Sink};
+use super::engine::Engine;
 use super::listening::{Listener, Listening};
-use super::table::Seen;
+use super::outcome::Seen;
+use super::sight::{OwnListener, Sight, Sink};
 use crate::diag::{Socket, each_descriptor, inode_of};
 use crate::info::Reply;
 use crate::read::{self, ROOM};

@@ -1,0 +1,124 @@
+//! Cookies that are no entries of the table, and must not become any: what is known of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long a mark stays in any case.
+const LATE: Duration = Duration::from_secs(60);
+
+/// How many marks stay for longer than that.
+const MARKS: usize = 65_536;
+
+/// What is known of a cookie that is not an entry.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) kind: MarkKind,
+    /// The last pass that saw it, and when it was seen last or made.
+    pub(super) seen: u32,
+    pub(super) at: u64,
+    /// The discoveries that refused it, one bit each.
+    pub(super) by: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkKind {
+    /// Ended by an event while a pass was running.
+    Closed,
+    /// Closed because passes did not show it; its event may still come.
+    Absent,
+    /// Its watch ended; the event is still to come.
+    Unwatched,
+    /// Its event came; its watch is still to end.
+    Told,
+    /// No grouping wanted it.
+    Refused,
+}
+
+/// The marks, by cookie.
+#[derive(Default)]
+pub(super) struct Marks(HashMap<u64, Mark>);
+
+impl Marks {
+    /// Whether a connection with this cookie does not count any more.
+    pub(super) fn bar(&self, cookie: u64) -> bool {
+        self.0.get(&cookie).is_some_and(|mark| mark.kind != MarkKind::Refused)
+    }
+
+    /// A pass shows a cookie. Whether it is marked, and not only refused by others than `asks`.
+    #[inline]
+    pub(super) fn see(
+        &mut self,
+        cookie: u64,
+        asks: u64,
+        pass: u32,
+        now: impl FnOnce() -> u64,
+    ) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let Some(mark) = self.0.get_mut(&cookie) else { return false };
+        (mark.seen, mark.at) = (pass, now());
+        mark.kind != MarkKind::Refused || asks & !mark.by == 0
+    }
+
+    pub(super) fn put(&mut self, cookie: u64, kind: MarkKind, seen: u32, at: u64) {
+        self.0.insert(cookie, Mark { kind, seen, at, by: 0 });
+    }
+
+    pub(super) fn remove(&mut self, cookie: u64) -> Option<Mark> {
+        self.0.remove(&cookie)
+    }
+
+    /// These discoveries do not want a connection.
+    pub(super) fn refuse(&mut self, cookie: u64, by: u64, seen: u32, at: u64) {
+        let new = Mark { kind: MarkKind::Refused, seen, at, by: 0 };
+        self.0.entry(cookie).or_insert(new).by |= by;
+    }
+
+    /// These discoveries are to be asked again.
+    pub(super) fn forget_refusals(&mut self, by: u64) {
+        self.0.values_mut().for_each(|mark| mark.by &= !by);
+    }
+
+    /// An event comes for a cookie. Returns the mark that it had. While a pass runs, which may
+    /// still show it, a mark stays.
+    pub(super) fn end(&mut self, cookie: u64, is_running: bool) -> Option<Mark> {
+        let mark = self.0.get_mut(&cookie)?;
+        let last = *mark;
+        match last.kind {
+            MarkKind::Refused => drop(self.0.remove(&cookie)),
+            _ if is_running => mark.kind = MarkKind::Closed,
+            MarkKind::Told => {}
+            _ => drop(self.0.remove(&cookie)),
+        }
+        Some(last)
+    }
+
+    /// Of two things that both come, the first leaves a mark and the second takes it away.
+    pub(super) fn meet(
+        &mut self,
+        cookie: u64,
+        kind: MarkKind,
+        seen: u32,
+        at: u64,
+        is_running: bool,
+    ) {
+        match self.0.get_mut(&cookie) {
+            Some(mark) if mark.kind == kind => {}
+            Some(mark) if is_running => mark.kind = MarkKind::Closed,
+            Some(_) => drop(self.0.remove(&cookie)),
+            None => self.put(cookie, kind, seen, at),
+        }
+    }
+
+    /// A pass is over. No later one can show what ended during this one.
+    pub(super) fn end_pass(&mut self, pass: u32, now: u64, has_events: bool) {
+        let is_young = |mark: &Mark| now.saturating_sub(mark.at) < LATE.as_nanos() as u64;
+        let stay_long = self.0.len() <= MARKS;
+        self.0.retain(|_, mark| match mark.kind {
+            MarkKind::Closed => false,
+            _ if has_events => stay_long || is_young(mark),
+            _ => mark.seen == pass || is_young(mark),
+        });
+    }
+}
