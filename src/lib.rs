@@ -137,7 +137,7 @@ pub use monitor::{
 };
 #[cfg(all(
     feature = "diag",
-    feature = "otel",
+    feature = "monitor",
     any(target_os = "linux", target_os = "android")
 ))]
 pub use monitor::{Discovered, Discovery};

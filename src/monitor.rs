@@ -13,7 +13,7 @@
 //! 11  discovery::thread
 //! 10  discovery::pass discovery::sightings
 //!  9  discovery::walk
-//!  8  discovery::engine watching
+//!  8  discovery::engine visitor watching
 //!  7  connections
 //!  6  discovery::sight discovery::table
 //!  5  connection discovery::active discovery::outcome sets tally
@@ -47,7 +47,6 @@ mod labels;
 mod ledger;
 mod locks;
 mod owner;
-mod pass;
 mod phase;
 mod progress;
 mod ranking;
@@ -67,6 +66,7 @@ mod tally;
 #[cfg(all(test, feature = "otel"))]
 mod tests;
 mod views;
+mod visitor;
 mod watched;
 mod watching;
 mod worst;

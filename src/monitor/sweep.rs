@@ -36,13 +36,14 @@ use super::connections::Connections;
 use super::discovery::Discoveries;
 use super::ledger::Reader;
 use super::locks::lock;
-use super::pass::{Lane, Pass};
+
 use super::ranking::Ranking;
 use super::sample::ConnectionSample;
 use super::set::{MetricFamily, Set};
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
 use super::tally::Tally;
 use super::views::Views;
+use super::visitor::{Lane, Visitor};
 
 /// A thread has at least this many connections: starting it costs as much as reading some 100.
 const SHARE: u64 = 1_024;
@@ -122,7 +123,7 @@ impl Sweeper {
         let (first, others) = self.lanes.split_first_mut().expect("a sweep has a thread");
         let walk = connections.slots.walk();
         let read = |lane: &mut Lane, count| {
-            Pass::new(connections, lane, count).read(&walk);
+            Visitor::new(connections, lane, count).read(&walk);
         };
         let (read, count) = (&read, self.count);
         first.sockets.reserve_exact(connections.own());

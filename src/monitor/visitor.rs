@@ -30,7 +30,7 @@ pub(crate) struct Lane {
 }
 
 /// One thread's part of a sweep.
-pub(crate) struct Pass<'s> {
+pub(crate) struct Visitor<'s> {
     connections: &'s Connections,
     lane: &'s mut Lane,
     /// How many sweeps there were, this one included.
@@ -50,7 +50,7 @@ impl Lane {
     }
 }
 
-impl<'s> Pass<'s> {
+impl<'s> Visitor<'s> {
     pub(crate) fn new(connections: &'s Connections, lane: &'s mut Lane, count: u64) -> Self {
         Self { connections, lane, count, room: [0; ROOM] }
     }
