@@ -45,8 +45,8 @@ const LEAST: usize = 13;
 /// How much more may be allocated in the last third of the looks than in the first. After some
 /// 100,000 connections each of the 32 parts of the index of cookies has doubled, from 512 places to
 /// 1,024, and stays so: what it forgets leaves gaps, and a part with many gaps and few entries is
-/// cleaned instead. That is 410 KB. Tried with a leak of 16 bytes a connection, the soak failed after
-/// 60,000 connections.
+/// cleaned instead. That is 410 KB. Tried with a leak of 16 bytes a connection, the soak failed
+/// after 60,000 connections.
 const MAY_GROW: u64 = 512 * 1_024;
 /// How much more the allocator may be unable to give back: what lies between the blocks in use
 /// grows by 1.8 MB until those parts have doubled, and then stays as well.
