@@ -26,8 +26,9 @@
 //! | echo and HTTP through watched sockets, throughput and p99 | 0.994 to 1.000, 0.998 to 1.021 |
 //! | memory for each watched socket | 500 bytes |
 //!
-//! A thousand sockets with every `tcp.socket.*` series take the SDK and its bridge 130 ms to collect
-//! and print. The sweep takes 0.8 ms of that. A [page](#a-page-of-single-sockets) takes 2 ms.
+//! A thousand sockets with every `tcp.socket.*` series take the SDK and its bridge 130 ms to
+//! collect and print. The sweep takes 0.8 ms of that. A [page](#a-page-of-single-sockets) takes
+//! 2 ms.
 //!
 //! Some single costs:
 //!

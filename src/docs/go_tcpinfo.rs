@@ -20,7 +20,7 @@
 //! | `prometheus.MustRegister(collector)` | [`Monitor::instrument`], once for each provider |
 //! | `collector.Add(conn, labels)` | [`Monitor::watch`], or better [`Group::watch`] |
 //! | `collector.Remove(conn)` | drop the socket, or [`Watched::into_inner`] |
-//! | `promhttp.Handler()` | `Monitor::page`: `page.write(&mut stream)`, or `page.route()` for axum |
+//! | `promhttp.Handler()` | `Monitor::page`: `page.write(&mut to)`, or `page.route()` for axum |
 //! | `collector.Collect(ch)` | the exporter does it; by yourself, [`Monitor::snapshot`] |
 //! | `collector.Describe(ch)` | [`metrics()`](crate::metrics()) |
 //! | `server.ConnState`, a hook | `Group::listen` for axum, or `watch` after `accept` |

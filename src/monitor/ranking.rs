@@ -53,7 +53,7 @@ impl Ranking {
         self.candidates.partition_point(comes_before)
     }
 
-    /// Considers one connection. `show` is asked how to show it if it may be among the worst so far.
+    /// Considers one connection. `show` is asked how to show it if it may be among the worst.
     pub(crate) fn enter(
         &mut self,
         reply: &Reply<'_>,

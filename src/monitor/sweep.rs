@@ -50,7 +50,7 @@ const SHARE: u64 = 1_024;
 
 /// What sweeps keep from one to the next.
 pub(crate) struct Sweeper {
-    /// One for each thread that reads. The first is the caller's, and gets what the others added up.
+    /// One for each thread that reads. The first is the caller's; it gets what the others added.
     lanes: Vec<Lane>,
     count: u64,
     /// What each registration was told of single sockets.
