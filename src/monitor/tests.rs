@@ -19,6 +19,7 @@ use opentelemetry_sdk::metrics::{
 };
 
 use super::connection::{Connection, Key};
+use super::locks::lock;
 use super::reader::ReplySource;
 use super::*;
 use crate::info::{FIELDS, Field, FieldValue};
