@@ -265,8 +265,7 @@ impl Connections {
     #[cfg(feature = "diag")]
     pub(crate) fn is_watched(&self, slot: usize, cookie: u64) -> bool {
         self.slots.with(slot, |slot| {
-            let connection = slot.as_ref().filter(|it| it.key.indexed() == Some(cookie));
-            connection.is_some_and(|it| it.handles.first().is_some())
+            slot.as_ref().is_some_and(|it| is_in_group(it, cookie) && it.handles.first().is_some())
         })
     }
 
@@ -276,7 +275,7 @@ impl Connections {
     pub(crate) fn give_to_discovery(&self, slot: usize, cookie: u64, claim: u8) -> bool {
         let family = &self.groups;
         let taken = self.slots.with(slot, |slot| {
-            let connection = slot.as_ref().filter(|it| it.key.indexed() == Some(cookie))?;
+            let connection = slot.as_ref().filter(|it| is_in_group(it, cookie))?;
             let (stamp, _) = connection.given_back()?;
             let (history, group, opened_in) = slot.take()?.into_history();
             Some((stamp, history, group?, opened_in))
@@ -289,4 +288,11 @@ impl Connections {
         self.slots.free(slot);
         true
     }
+}
+
+/// Whether this is the connection with this cookie, in a group: if that left meanwhile, its slot can
+/// be another's.
+#[cfg(feature = "diag")]
+fn is_in_group(connection: &Connection, cookie: u64) -> bool {
+    connection.key.indexed() == Some(cookie) && connection.owner.family() == MetricFamily::Group
 }
