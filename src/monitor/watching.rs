@@ -290,8 +290,8 @@ impl Connections {
     }
 }
 
-/// Whether this is the connection with this cookie, in a group: if that left meanwhile, its slot can
-/// be another's.
+/// Whether this is the connection with this cookie, in a group: if that left meanwhile, its slot
+/// can be another's.
 #[cfg(feature = "diag")]
 fn is_in_group(connection: &Connection, cookie: u64) -> bool {
     connection.key.indexed() == Some(cookie) && connection.owner.family() == MetricFamily::Group
