@@ -189,8 +189,12 @@ mod tests {
     #[test]
     fn threads_that_share_a_walk_see_each_value_once() {
         let slots = Slots::new();
-        (0..5_000).for_each(|value| drop(slots.insert(value)));
-        (0..5_000).step_by(7).for_each(|number| drop(take(&slots, number)));
+        (0..5_000).for_each(|value| {
+            slots.insert(value);
+        });
+        (0..5_000).step_by(7).for_each(|number| {
+            take(&slots, number);
+        });
         let (walk, seen) = (slots.walk(), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             for _ in 0..4 {
