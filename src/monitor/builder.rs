@@ -110,6 +110,7 @@ impl MonitorBuilder {
 
     /// After how long without a collection the program is told that a provider or a page does not
     /// collect. The default is 90 seconds: readers that push do so every 60 by default.
+    /// [`Duration::MAX`] is never.
     ///
     /// A provider collects nothing if it has no reader, or if it is of another version of
     /// OpenTelemetry: the global provider of another version is one that does nothing, and that is
