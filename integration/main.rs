@@ -17,6 +17,12 @@ mod monitor {
     mod soak;
 }
 
+/// Sockets that somebody else owns, made by other processes, in namespaces of a test's own.
+mod discovery {
+    mod ends;
+    mod scene;
+}
+
 /// Watched sockets in servers and clients of others.
 mod adapters {
     pub(crate) mod axum;

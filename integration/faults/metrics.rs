@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::check::{Expected, just, up_to};
-use super::namespace::{Namespace, test_of, with_two_of};
+use super::namespace::{Namespace, with_two_of};
 use super::relay::{Both, Fault, Link, What};
 use super::scene::{Plan, Scene};
+use support::alone::test_of;
 use support::lateness::{Worst, in_time};
 use support::loopback::until;
 use support::random::Rng;

@@ -9,6 +9,8 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use support::alone::test_of;
+
 /// Set where a test runs again as the root of a user namespace.
 const WITHIN: &str = "TCPINFO_FAULTS_WITHIN";
 
@@ -69,12 +71,6 @@ impl Namespace {
         let written = self.inside(|| std::fs::write(format!("/proc/sys/net/{name}"), value));
         written.unwrap_or_else(|error| panic!("net/{name}: {error}"));
     }
-}
-
-/// The name of the test that a closure is in.
-pub(crate) fn test_of<F>() -> &'static str {
-    let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
-    name.split_once("::").map_or(name, |(_, path)| path)
 }
 
 /// Gives two namespaces to a closure of a test. Who may not make any becomes root in a user

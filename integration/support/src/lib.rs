@@ -5,11 +5,13 @@
 #![allow(missing_debug_implementations)]
 
 pub mod allocator;
+pub mod alone;
 pub mod exporter;
 pub mod exposition;
 pub mod hosts;
 pub mod lateness;
 pub mod loopback;
+pub mod made;
 pub mod parsers;
 pub mod peers;
 pub mod random;

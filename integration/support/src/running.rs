@@ -39,7 +39,12 @@ pub struct Running {
 impl Running {
     /// Starts it with nothing to read.
     pub fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::with_input(command, Stdio::null())
+    }
+
+    /// Starts it with something to read, such as a pipe.
+    pub fn with_input(command: &mut Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
         let (sender, lines) = mpsc::channel();
