@@ -19,6 +19,7 @@ mod monitor {
 
 /// Sockets that somebody else owns, made by other processes, in namespaces of a test's own.
 mod discovery {
+    mod conservation;
     mod ends;
     mod scene;
 }

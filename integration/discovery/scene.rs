@@ -2,10 +2,17 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use support::made::Made;
-use support::reader::{Collected, Series};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use tcpinfo::Monitor;
+
+use support::exchanges::Made;
+use support::reader::{Collected, Reader, Series};
 use support::running::{Running, program};
 
 /// How many connections a scene makes: 10,000, or what `TCPINFO_CONNECTIONS` says.
@@ -97,4 +104,42 @@ pub(crate) fn of_clients([connections, sent, received]: [u64; 3]) -> Totals {
 /// The same of accepted connections, whose SYN does not count.
 pub(crate) fn of_servers([connections, sent, received]: [u64; 3]) -> Totals {
     [connections, connections, sent, received + connections, sent + connections]
+}
+
+/// Collects once a second until told to stop: no counter may fall, and no level be below zero.
+pub(crate) fn collect_every_second(reader: &Reader, done: &AtomicBool) {
+    let mut last = Collected::default();
+    while !done.load(Ordering::Acquire) {
+        let now = reader.collected();
+        for (series, before) in &last.counters {
+            let after = now.counter(series);
+            assert!(after >= *before, "{series} fell from {before} to {after}");
+        }
+        assert!(now.levels.values().all(|level| *level >= 0.0), "{:#?}", now.levels);
+        last = now;
+        thread::park_timeout(Duration::from_secs(1));
+    }
+}
+
+/// Does this while both collect every second.
+pub(crate) fn while_collecting<T>(readers: &[Reader], work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let collecting: Vec<_> = readers
+            .iter()
+            .map(|reader| scope.spawn(|| collect_every_second(reader, &done)))
+            .collect();
+        let result = catch_unwind(AssertUnwindSafe(work));
+        done.store(true, Ordering::Release);
+        collecting.iter().for_each(|it| it.thread().unpark());
+        collecting.into_iter().for_each(|it| it.join().expect("no counter fell"));
+        result.unwrap_or_else(|why| resume_unwind(why))
+    })
+}
+
+/// So many providers of a monitor.
+pub(crate) fn providers(monitor: &Monitor, count: usize) -> Vec<(Reader, SdkMeterProvider)> {
+    let all: Vec<_> = (0..count).map(|_| Reader::with_provider()).collect();
+    all.iter().for_each(|(_, provider)| monitor.instrument(provider));
+    all
 }

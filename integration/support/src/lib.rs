@@ -6,12 +6,12 @@
 
 pub mod allocator;
 pub mod alone;
+pub mod exchanges;
 pub mod exporter;
 pub mod exposition;
 pub mod hosts;
 pub mod lateness;
 pub mod loopback;
-pub mod made;
 pub mod parsers;
 pub mod peers;
 pub mod random;
