@@ -21,6 +21,7 @@ mod monitor {
 mod discovery {
     mod conservation;
     mod ends;
+    mod oracles;
     mod scene;
 }
 

@@ -8,17 +8,50 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_congestion;
-use tcpinfo::{CongestionInfo, State, TcpInfo, TcpOption, congestion, read};
+use tcpinfo::{Congestion, CongestionInfo, State, TcpInfo, TcpOption, congestion, read};
 
 use support::loopback::{Pair, until};
 
 /// One line of `ss`: its columns, and the words behind the arrow by name.
 #[derive(Debug)]
 pub(crate) struct Line {
-    state: String,
-    receive_queue: u64,
-    send_queue: u64,
+    pub(crate) state: String,
+    pub(crate) receive_queue: u64,
+    pub(crate) send_queue: u64,
+    /// The local address and the peer's.
+    pub(crate) addresses: [String; 2],
+    /// Who has the socket, and the arrow, which says what was shut down.
+    pub(crate) details: Vec<String>,
     pub(crate) words: BTreeMap<String, String>,
+}
+
+impl Line {
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut words = text.split_whitespace();
+        let mut next = || words.next().unwrap_or_else(|| panic!("a short line: {text}"));
+        let state = next().to_owned();
+        let [receive_queue, send_queue] =
+            [next(), next()].map(|n| n.parse().expect("a queue's length"));
+        let addresses = [next(), next()].map(str::to_owned);
+        let mut details = Vec::new();
+        for word in words.by_ref() {
+            details.push(word.to_owned());
+            if is_arrow(word) {
+                break;
+            }
+        }
+        let mut named = BTreeMap::new();
+        while let Some(word) = words.next() {
+            let (name, value) = match word {
+                "send" | "pacing_rate" | "delivery_rate" => (word, words.next().expect("a rate")),
+                _ if word.starts_with("bbr:") => ("its numbers", &word[4..]),
+                _ => word.split_once(':').unwrap_or((word, "")),
+            };
+            let before = named.insert(name.to_owned(), value.to_owned());
+            assert_eq!(before, None, "{name} twice: {text}");
+        }
+        Self { state, receive_queue, send_queue, addresses, details, words: named }
+    }
 }
 
 /// What `ss` shows of the only socket that `filter` selects.
@@ -27,22 +60,7 @@ pub(crate) fn ss(filter: &str) -> Line {
     let output = command.unwrap_or_else(|error| panic!("ss, of iproute2: {error}"));
     let text = String::from_utf8(output.stdout).expect("ss prints text");
     assert_eq!(text.lines().count(), 1, "ss {filter}: {text}");
-    let mut words = text.split_whitespace();
-    let mut next = || words.next().unwrap_or_else(|| panic!("a short line: {text}"));
-    let state = next().to_owned();
-    let [receive_queue, send_queue] =
-        [next(), next()].map(|n| n.parse().expect("a queue's length"));
-    let mut words = text.split_whitespace().skip_while(|word| !is_arrow(word)).skip(1);
-    let mut named = BTreeMap::new();
-    while let Some(word) = words.next() {
-        let (name, value) = match word {
-            "send" | "pacing_rate" | "delivery_rate" => (word, words.next().expect("a rate")),
-            _ if word.starts_with("bbr:") => ("its numbers", &word[4..]),
-            _ => word.split_once(':').unwrap_or((word, "")),
-        };
-        assert_eq!(named.insert(name.to_owned(), value.to_owned()), None, "{name} twice: {text}");
-    }
-    Line { state, receive_queue, send_queue, words: named }
+    Line::parse(&text)
 }
 
 fn is_arrow(word: &str) -> bool {
@@ -69,7 +87,7 @@ fn bits(rate: u64) -> String {
 }
 
 /// What `ss` has to print of a socket, apart from what grows while nothing happens.
-fn expected(socket: impl AsFd, info: &TcpInfo) -> BTreeMap<String, String> {
+pub(crate) fn expected(congestion: &Congestion, info: &TcpInfo) -> BTreeMap<String, String> {
     let mut words = BTreeMap::new();
     let mut word = |name: &str, value: Option<String>| {
         words.extend(value.map(|value| (name.to_owned(), value)));
@@ -84,11 +102,11 @@ fn expected(socket: impl AsFd, info: &TcpInfo) -> BTreeMap<String, String> {
         let on = info.options.and_then(|options| options.has(option)) == Some(true);
         word(name, on.then(String::new));
     }
-    let congestion = congestion(socket).expect("a TCP socket has an algorithm");
     word(&congestion.algorithm, Some(String::new()));
     // The kernel gives `ss` an algorithm's numbers only in the states before TIME_WAIT.
-    let told = congestion.info.filter(|_| info.state.number() < State::TimeWait.number());
-    word("its numbers", bbr(told.as_ref()));
+    let told = congestion.info.as_ref();
+    let told = told.filter(|_| info.state.number() < State::TimeWait.number());
+    word("its numbers", bbr(told));
     let shifts = info.snd_wscale.zip(info.rcv_wscale);
     word("wscale", shifts.map(|(send, receive)| format!("{send},{receive}")));
     word("rto", info.rto.map(millis));
@@ -160,7 +178,7 @@ fn send_rate(info: &TcpInfo) -> Option<f64> {
 }
 
 /// What grows by itself, in the milliseconds that `ss` prints.
-fn growing(info: &TcpInfo) -> [(&'static str, Option<u64>); 6] {
+pub(crate) fn growing(info: &TcpInfo) -> [(&'static str, Option<u64>); 6] {
     let millis = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
     [
         ("lastsnd", millis(info.last_data_sent)),
@@ -184,7 +202,8 @@ fn agrees(socket: impl AsFd, filter: &str, state: &str) -> (Line, TcpInfo) {
     let socket = socket.as_fd();
     let sample = || {
         let info = read(socket).expect("it is a TCP socket");
-        (expected(socket, &info), info)
+        let congestion = congestion(socket).expect("a TCP socket has an algorithm");
+        (expected(&congestion, &info), info)
     };
     let (want, mut line, before, after) = until("a moment in which nothing happens", || {
         let (want, before) = sample();
