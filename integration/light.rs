@@ -57,6 +57,12 @@ mod monitor {
     mod uncollected;
 }
 
+/// Sockets that somebody else owns.
+#[cfg(all(feature = "diag", feature = "otel"))]
+mod discovery {
+    mod strangers;
+}
+
 /// What leaves the process.
 #[cfg(feature = "otel")]
 mod export {

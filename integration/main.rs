@@ -20,8 +20,12 @@ mod monitor {
 /// Sockets that somebody else owns, made by other processes, in namespaces of a test's own.
 mod discovery {
     mod conservation;
+    mod dumps;
     mod ends;
+    mod lifecycle;
+    mod once;
     mod oracles;
+    mod overruns;
     mod scene;
 }
 

@@ -18,3 +18,4 @@ pub mod random;
 pub mod reader;
 pub mod replies;
 pub mod running;
+pub mod signals;

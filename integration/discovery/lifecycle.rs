@@ -1,0 +1,159 @@
+//! Discoveries that begin and end, with signals and while connections end: nothing stays behind.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tcpinfo::{Discovery, DiscoveryEvents, Monitor};
+
+use super::scene::{Generator, connections, of_clients, of_servers, providers, role, totals};
+use support::allocator::{give_back, live};
+use support::alone::in_namespace;
+use support::loopback::until;
+use support::signals;
+
+/// Descriptors and threads of this process.
+fn held() -> [BTreeSet<String>; 2] {
+    let names = |path: &str| {
+        let all = std::fs::read_dir(path).expect("procfs");
+        all.map(|it| it.expect("procfs").file_name().into_string().expect("a number")).collect()
+    };
+    // The directory itself is open while it is read, with the lowest free number.
+    [names("/proc/self/fd"), names("/proc/self/task")]
+}
+
+/// Begins and ends discoveries: nothing may be left of any.
+fn nothing_is_left(what: &str, begin: impl Fn(&Monitor) -> tcpinfo::Discovered) {
+    let monitor = Monitor::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+    let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("listens");
+    let server = listener.accept().expect("it is connected").0;
+    let again = |times: usize| {
+        for time in 0..times {
+            let discovered = begin(&monitor);
+            if time % 7 == 0 {
+                drop(monitor.snapshot());
+            }
+            drop(discovered);
+        }
+    };
+    again(1_000);
+    give_back();
+    let (before, bytes) = (held(), live());
+    again(10_000);
+    let more = live() as i64 - bytes as i64;
+    let after = until("every thread to be gone", || {
+        let after = held();
+        (after.each_ref().map(BTreeSet::len) == before.each_ref().map(BTreeSet::len))
+            .then_some(after)
+    });
+    let [descriptors, threads] = after.map(|it| it.len());
+    println!(
+        "measured: 10000 discoveries of {what} begun and ended: {descriptors} descriptors, \
+         {threads} threads, {more} bytes more"
+    );
+    assert!(more < 65_536, "{more} bytes more than before");
+    drop((client, server));
+}
+
+#[test]
+#[ignore = "needs unshare: integration/test.sh"]
+fn ten_thousand_discoveries_leave_nothing_behind() {
+    in_namespace(|| {
+        let begin = |what: fn() -> Discovery| {
+            move |monitor: &Monitor| monitor.discover(what()).expect("sock_diag answers")
+        };
+        nothing_is_left("the process", begin(Discovery::process));
+        nothing_is_left("the host", begin(Discovery::host));
+        nothing_is_left("the host without events", begin(|| Discovery::host().without_events()));
+    });
+}
+
+#[test]
+#[ignore = "needs unshare, and the program connections: integration/test.sh"]
+fn a_discovery_that_ends_while_connections_do_counts_no_more() {
+    in_namespace(|| {
+        let monitor = Monitor::new();
+        let providers = providers(&monitor, 1);
+        let all = || totals(&providers[0].0.collected(), |_| true);
+        let mut generator = Generator::both(connections(), 3_000, 1);
+        generator.go();
+        let mut last = all();
+        for round in 0..100 {
+            let discovery = [Discovery::host, Discovery::process][round % 2];
+            let discovered = monitor.discover(discovery()).expect("sock_diag answers");
+            if round % 3 == 0 {
+                let before = last[1];
+                until("an end", || (round % 2 == 1 || all()[1] > before).then_some(()));
+            }
+            drop(discovered);
+            let ended = all();
+            assert!(ended.iter().zip(last).all(|(now, last)| *now >= last), "{ended:?} {last:?}");
+            thread::park_timeout(Duration::from_millis(5));
+            assert_eq!(all(), ended, "it counts after its end");
+            last = ended;
+        }
+        let made = generator.made();
+        let sum = |at: usize| of_clients(made.client)[at] + of_servers(made.server)[at];
+        assert!((0..5).all(|at| last[at] <= sum(at)), "{last:?} {made:?}");
+        // And once more, as if nothing had been.
+        let _discovered = monitor.discover(Discovery::host()).expect("sock_diag answers");
+        let mut again = Generator::both(500, 1_000, 1);
+        again.go();
+        let made = again.made();
+        let expected: Vec<u64> = (0..5)
+            .map(|at| last[at] + of_clients(made.client)[at] + of_servers(made.server)[at])
+            .collect();
+        until("the ends", || (all()[1] == expected[1]).then_some(()));
+        assert_eq!(all().to_vec(), expected);
+    });
+}
+
+#[test]
+#[ignore = "needs unshare, and the program connections: integration/test.sh"]
+fn signals_interrupt_nothing() {
+    in_namespace(|| {
+        signals::handle();
+        let monitor = Monitor::new();
+        let providers = providers(&monitor, 1);
+        let mut generator = Generator::both(connections() / 2, 2_000, 1);
+        let discovered = monitor.discover(Discovery::host()).expect("sock_diag answers");
+        let _own = monitor.discover(Discovery::process()).expect("there are descriptors");
+        assert_eq!(discovered.events(), DiscoveryEvents::Told);
+        let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let made = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    sent.fetch_add(signals::to_every_thread(), Ordering::Relaxed);
+                    thread::park_timeout(Duration::from_micros(200));
+                }
+            });
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    drop(providers[0].0.collected());
+                }
+            });
+            generator.go();
+            let made = generator.made();
+            done.store(true, Ordering::Release);
+            made
+        });
+        let settled = until("the end of every connection", || {
+            let collected = providers[0].0.collected();
+            let both = [totals(&collected, role("client")), totals(&collected, role("server"))];
+            (both[0][1] + both[1][1] >= 2 * made.client[0]).then_some(both)
+        });
+        assert_eq!(settled, [of_clients(made.client), of_servers(made.server)]);
+        let snapshot = monitor.snapshot();
+        assert_eq!((snapshot.monitor.event_overruns, &snapshot.monitor.read_errors), (0, &vec![]));
+        println!(
+            "measured: {} signals sent and {} handled while {} connections ended",
+            sent.load(Ordering::Relaxed),
+            signals::handled(),
+            made.client[0]
+        );
+        assert!(signals::handled() > 0);
+    });
+}
