@@ -19,14 +19,17 @@ mod monitor {
 
 /// Sockets that somebody else owns, made by other processes, in namespaces of a test's own.
 mod discovery {
+    mod children;
     mod conservation;
     mod dumps;
     mod ends;
     mod lifecycle;
+    mod namespaces;
     mod once;
     mod oracles;
     mod overruns;
     mod scene;
+    mod sums;
 }
 
 /// Watched sockets in servers and clients of others.

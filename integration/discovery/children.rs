@@ -1,0 +1,126 @@
+//! Child processes, which have copies of this process's descriptors: nothing is counted twice.
+#![allow(unsafe_code)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use tcpinfo::{Discovery, Monitor};
+
+use super::scene::{
+    Generator, Totals, connections, of_clients, of_servers, providers, role, totals,
+};
+use support::alone::in_namespace;
+use support::loopback::until;
+use support::reader::Reader;
+use support::signals;
+
+/// A child with a copy of every socket of this process that it may have, until it is told to end.
+fn child() -> Child {
+    Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it is everywhere")
+}
+
+fn end(mut child: Child) {
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it is our child").success());
+}
+
+fn connect(listener: &TcpListener) -> [TcpStream; 2] {
+    let client = TcpStream::connect(listener.local_addr().expect("it is bound"));
+    let pair = [client.expect("it listens"), listener.accept().expect("it is connected").0];
+    for stream in &pair {
+        // Children get a copy.
+        fcntl_setfd(stream, FdFlags::empty()).expect("a descriptor");
+    }
+    pair
+}
+
+fn exchange([client, server]: &mut [TcpStream; 2]) {
+    client.write_all(&[1; 700]).expect("room for it");
+    server.read_exact(&mut [0; 700]).expect("it was sent");
+    server.write_all(&[2; 300]).expect("room for it");
+    client.read_exact(&mut [0; 300]).expect("it was sent");
+}
+
+fn all(reader: &Reader) -> Totals {
+    totals(&reader.collected(), |_| true)
+}
+
+/// Connections whose copies children hold: while all have them, and after the parent or the child
+/// lets go of them.
+fn copies(discovery: impl Fn() -> Discovery, host: bool) {
+    let monitor = Monitor::new();
+    let providers = providers(&monitor, 1);
+    let reader = &providers[0].0;
+    let _discovered = monitor.discover(discovery()).expect("there are descriptors");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+    let [mut ours, mut theirs] = [connect(&listener), connect(&listener)];
+    exchange(&mut ours);
+    exchange(&mut theirs);
+    let children: Vec<Child> = (0..3).map(|_| child()).collect();
+    assert_eq!(all(reader)[..3], [4, 0, 2_000]);
+    exchange(&mut ours);
+    exchange(&mut theirs);
+    assert_eq!(all(reader)[..3], [4, 0, 4_000]);
+    // The parent lets go of one connection, the children do not.
+    drop(theirs);
+    let left = all(reader);
+    assert_eq!(left[..3], [4, if host { 0 } else { left[1] }, 4_000]);
+    exchange(&mut ours);
+    assert_eq!(all(reader)[2], 5_000);
+    children.into_iter().for_each(end);
+    // Now it ends, and counts as ended once.
+    until("the end of what children held", || (all(reader)[1] == 2).then_some(()));
+    drop(ours);
+    until("the end of the other", || (all(reader)[1] == 4).then_some(()));
+    assert_eq!(all(reader)[..3], [4, 4, 5_000]);
+}
+
+#[test]
+#[ignore = "needs unshare: integration/test.sh"]
+fn sockets_that_children_have_too_count_once() {
+    in_namespace(|| {
+        copies(Discovery::process, false);
+        copies(Discovery::host, true);
+    });
+}
+
+#[test]
+#[ignore = "needs unshare, and the program connections: integration/test.sh"]
+fn a_fork_that_collects_takes_nothing_from_its_parent() {
+    in_namespace(|| {
+        let monitor = Monitor::new();
+        let providers = providers(&monitor, 1);
+        let reader = &providers[0].0;
+        let discovered = monitor.discover(Discovery::host()).expect("sock_diag answers");
+        let mut generator = Generator::both(connections() / 2, 2_000, 1);
+        generator.go();
+        for round in 0..20 {
+            until("more ends", || (all(reader)[1] > round * 100).then_some(()));
+            // SAFETY: the other threads of this process wait for the kernel: the test's main thread,
+            // the reader of the generator's lines, and the monitor's own, which has no lock while
+            // it waits. Where it has one, the child does not come to an end, and neither does this.
+            let whole = unsafe {
+                signals::in_fork(|| {
+                    if round % 2 == 0 {
+                        (0..20).for_each(|_| drop(monitor.snapshot()));
+                    }
+                })
+            };
+            assert!(whole, "the child did not come to the end of its work");
+        }
+        let made = generator.made();
+        let settled = until("the end of every connection", || {
+            let collected = reader.collected();
+            let both = [totals(&collected, role("client")), totals(&collected, role("server"))];
+            (both[0][1] + both[1][1] >= 2 * made.client[0]).then_some(both)
+        });
+        assert_eq!(settled, [of_clients(made.client), of_servers(made.server)]);
+        drop(discovered);
+    });
+}
