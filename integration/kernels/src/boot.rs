@@ -15,6 +15,7 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 use tcpinfo::diag;
 
 use crate::cases;
+use crate::discovery;
 use crate::record::Recorder;
 
 pub(crate) fn run() -> ! {
@@ -33,6 +34,7 @@ pub(crate) fn run() -> ! {
         let has_diag = load_modules() || diag::sockets().is_ok();
         recorder.begin(has_diag);
         cases::all(&mut recorder);
+        discovery::all(&mut recorder);
     }));
     recorder.end(done.is_ok());
     // Emulators end when the machine does.

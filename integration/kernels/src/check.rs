@@ -58,7 +58,7 @@ impl Console {
                     console.algorithms = count.parse().unwrap_or_default();
                 }
                 "end" => ended = rest == format!("{} OK", next - 1),
-                "read" | "diag" | "short" | "sdk" | "congestion" => {}
+                "read" | "diag" | "short" | "sdk" | "congestion" | "discovery" => {}
                 _ => console.problems.push(line.to_owned()),
             }
         }

@@ -6,6 +6,7 @@ mod boot;
 mod btf;
 mod cases;
 mod check;
+mod discovery;
 mod raw;
 mod record;
 mod truth;

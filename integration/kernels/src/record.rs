@@ -62,7 +62,12 @@ impl Recorder {
         self.say(format_args!("end {lines} {verdict}"));
     }
 
-    fn expect(&mut self, case: &str, holds: bool, what: impl FnOnce() -> String) {
+    /// Whether the kernel has `inet_diag`.
+    pub(crate) fn has_diag(&self) -> bool {
+        self.has_diag
+    }
+
+    pub(crate) fn expect(&mut self, case: &str, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.failures += 1;
             self.say(format_args!("FAILED {case}: {}", what()));
