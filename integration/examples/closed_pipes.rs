@@ -12,12 +12,13 @@ use support::loopback::until;
 use support::running::{example, program};
 
 /// How to run each example, and whether it ends by itself.
-const EXAMPLES: [(&str, &[&str], bool); 13] = [
+const EXAMPLES: [(&str, &[&str], bool); 14] = [
     ("axum", &["127.0.0.1:0"], false),
     ("borrowed", &[], true),
     ("both", &["--listen", "127.0.0.1:0", "--seconds", "1"], true),
     // Shows a table every five seconds, and ends when it cannot.
     ("demo", &["--listen", "127.0.0.1:0"], true),
+    ("discover", &[], true),
     ("host", &[], true),
     ("hyper_client", &[], true),
     ("otlp", &["--seconds", "1"], true),

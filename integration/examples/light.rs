@@ -140,3 +140,55 @@ fn the_read_example_says_what_is_wrong() {
     assert_eq!(read(&["a:1", "b:2"]), (Some(2), "usage: read HOST:PORT\n".into()));
     assert_eq!(read(&["--help"]), (Some(0), String::new()));
 }
+
+/// The rows of the table that the discover example prints: opened, open, sent, received, group.
+#[cfg(feature = "diag")]
+fn discovered(arguments: &[&str]) -> Vec<(u64, u64, u64, u64, String)> {
+    let output = run(Command::new(example("discover")).args(arguments));
+    let [text, error] =
+        [output.stdout, output.stderr].map(|it| String::from_utf8(it).expect("text"));
+    assert_eq!((output.status.code(), error.as_str()), (Some(0), ""), "{text}");
+    assert!(text.starts_with("ends of sockets: Told\n\n"), "{text}");
+    let next = text.lines().last().expect("it says what is next");
+    let path = next.rsplit(' ').next().expect("a line has words");
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    assert!(root.join(path).is_file(), "{next}");
+    let lines = text.lines().skip(3).take_while(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let mut number = || words.next().expect("a number").parse().expect("a number");
+            let numbers = [number(), number(), number(), number()];
+            let group = words.collect::<Vec<_>>().join(" ");
+            (numbers[0], numbers[1], numbers[2], numbers[3], group)
+        })
+        .collect()
+}
+
+#[cfg(feature = "diag")]
+#[test]
+fn the_discover_example_shows_what_code_hides() {
+    let groups = discovered(&[]);
+    // Servers count each connection in full, also those that have ended: twenty payments.
+    let servers: Vec<_> = groups.iter().filter(|it| it.4.contains("tcp.role=server")).collect();
+    let payments = servers.iter().find(|it| it.0 == 20).expect("twenty were made");
+    assert_eq!(payments.2, 60_000, "{groups:?}");
+    let of_servers: Vec<_> = servers.iter().filter(|it| it.0 == 1).collect();
+    assert_eq!(of_servers.len(), 1, "{groups:?}");
+    assert_eq!((of_servers[0].1, of_servers[0].2, of_servers[0].3), (1, 10_000, 10_000));
+    let client = groups.iter().find(|it| it.4.contains("tcp.role=client") && it.1 == 1);
+    let client = client.expect("the database stays connected");
+    assert_eq!((client.2, client.3), (10_000, 10_000), "{groups:?}");
+    assert!(client.4.contains("server.port=") && client.4.contains("server.address=127.0.0.1"));
+}
+
+#[cfg(feature = "diag")]
+#[test]
+fn the_discover_example_shows_the_host() {
+    let groups = discovered(&["host"]);
+    let payments = groups.iter().filter(|it| it.0 == 20 && it.2 == 60_000);
+    assert!(payments.count() >= 2, "both ends of twenty payments: {groups:?}");
+    let output = run(Command::new(example("discover")).arg("elsewhere"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("elsewhere: no argument, or host"));
+}

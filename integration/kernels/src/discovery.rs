@@ -200,7 +200,11 @@ fn process(recorder: &mut Recorder) {
             recorder.expect("process", fits, || format!("{clients:?} {servers:?}"));
             recorder.say(format_args!("discovery process, events told, {clients:?} {servers:?}"));
         }
-        Ok((events, _)) => recorder.say(format_args!("without events of a process: {events:?}")),
+        Ok((events, _)) => {
+            let says = matches!(events, DiscoveryEvents::Unavailable(_));
+            recorder.expect("process", says, || format!("{events:?}"));
+            recorder.say(format_args!("without events of a process: {events:?}"));
+        }
         Err(error) => {
             recorder.expect("process", false, || error.to_string());
         }
@@ -221,7 +225,11 @@ fn host(recorder: &mut Recorder) {
             recorder.expect("host", all == [OF_CLIENTS, OF_SERVERS], || format!("{all:?}"));
             recorder.say(format_args!("discovery host, events told, {all:?}"));
         }
-        Ok((events, _)) => recorder.say(format_args!("without events of a host: {events:?}")),
+        Ok((events, _)) => {
+            let says = matches!(events, DiscoveryEvents::Unavailable(_));
+            recorder.expect("host", says, || format!("{events:?}"));
+            recorder.say(format_args!("without events of a host: {events:?}"));
+        }
         Err(error) => {
             let without = !recorder.has_diag() && error.kind() == ErrorKind::NotFound;
             recorder.expect("host", without, || error.to_string());
