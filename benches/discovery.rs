@@ -1,7 +1,7 @@
 //! What discovered sockets cost: sweeps of a host of up to 100,000 sockets beside a dump that only
 //! counts messages and beside `ss -tin`, sweeps of a process beside the bare `getsockopt` loop, the
-//! ends of connections, and filters in the kernel. `-- --test` shows that it runs; `-- process`, `-- ends`, `-- host` and
-//! `-- filters` measure a part.
+//! ends of connections, and filters in the kernel. `-- --test` shows that it runs; `-- process`,
+//! `-- ends`, `-- host` and `-- filters` measure a part.
 
 #![allow(unsafe_code)]
 
@@ -278,7 +278,7 @@ fn ends(plan: &Plan) {
     }
     let spent = threads("tcpinfo") - before;
     println!(
-        "{} connections ended at {rate:.0}/s: {:.3} us of the thread's CPU each, {:.0}/s on one core",
+        "{} connections ended at {rate:.0}/s: {:.3} us of the thread's CPU each, {:.0}/s on a core",
         plan.ends,
         micros(spent, plan.ends),
         plan.ends as f64 / spent.as_secs_f64()

@@ -18,6 +18,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 units=(congestion:: diag:: monitor:: read:: stream::)
 tests=(sockets::diag:: sockets::read:: monitor::instruments:: adapters::tokio_streams::)
 many=(
+    discovery::strangers::
     monitor::borrowed:: monitor::churn:: monitor::handles:: monitor::misuse:: monitor::schedules::
 )
 

@@ -41,6 +41,7 @@ has_libpython() {
     grep -q "libpython$python.so" <<<"$(ldconfig -p)"
 }
 need "libpython$python" -- has_libpython
+need strace -- strace --version
 need valgrind -- valgrind --version
 # `wrk -v` says its version and fails.
 need wrk -- command -v wrk

@@ -17,8 +17,8 @@ const WITHIN: &str = "TCPINFO_BENCH_WITHIN";
 /// Set for a child that holds connections: the last number of its address, and how many.
 const CROWD: &str = "TCPINFO_BENCH_CROWD";
 
-/// Does the work of a child, if this process is one. Otherwise goes on in a namespace of its own, in
-/// which loopback has all ports; says what is missing and ends where that cannot be had.
+/// Does the work of a child, if this process is one. Otherwise goes on in a namespace of its own,
+/// in which loopback has all ports; says what is missing and ends where that cannot be had.
 pub(crate) fn enter() {
     if let Ok(crowd) = std::env::var(CROWD) {
         hold(&crowd);

@@ -1,6 +1,6 @@
 //! Connections that live between two collections: every one is counted once, and every byte of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tcpinfo::diag::{Event, Events, Query};
 use tcpinfo::{Discovery, DiscoveryEvents, Monitor};
@@ -26,9 +26,10 @@ fn of(made: &Made) -> [Totals; 2] {
 
 /// What both say as soon as so many connections have ended.
 fn settled(reader: &Reader, ended: u64) -> [Totals; 2] {
+    let patience = Instant::now() + Duration::from_secs(30);
     until("the end of every connection", || {
         let both = both(&reader.collected());
-        (both[0][1] + both[1][1] >= ended).then_some(both)
+        (both[0][1] + both[1][1] >= ended || Instant::now() > patience).then_some(both)
     })
 }
 
@@ -86,6 +87,41 @@ fn a_host_that_is_collected_once_loses_nothing() {
         told(&monitor);
         println!("measured: {} connections, one collection, {:.0}/s", made.client[0], made.rate());
     });
+}
+
+/// Dumps and walks run all the time, so that many an event comes while a dump is under way that
+/// still shows its socket.
+fn without_a_pause(discoveries: &[fn() -> Discovery]) {
+    let monitor = Monitor::new();
+    let providers = providers(&monitor, 1);
+    let reader = &providers[0].0;
+    let mut generator = Generator::both(connections() / 2, RATE, 1);
+    let _all: Vec<_> = discoveries
+        .iter()
+        .map(|discovery| monitor.discover(discovery()).expect("sock_diag answers"))
+        .collect();
+    generator.go();
+    let mut collections = 0;
+    while !generator.is_done() {
+        drop(reader.collected());
+        collections += 1;
+    }
+    let made = generator.made();
+    assert_eq!(settled(reader, connections()), of(&made));
+    told(&monitor);
+    println!("measured: {collections} collections beside {} connections", made.client[0]);
+}
+
+#[test]
+#[ignore = "needs unshare, and the program connections: integration/test.sh"]
+fn a_host_that_is_collected_without_a_pause_loses_nothing() {
+    in_namespace(|| without_a_pause(&[Discovery::host]));
+}
+
+#[test]
+#[ignore = "needs unshare, and the program connections: integration/test.sh"]
+fn a_host_and_a_process_that_are_collected_without_a_pause_lose_nothing() {
+    in_namespace(|| without_a_pause(&[Discovery::host, Discovery::process]));
 }
 
 #[test]

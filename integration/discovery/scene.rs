@@ -25,6 +25,7 @@ pub(crate) fn connections() -> u64 {
 pub(crate) struct Generator {
     running: Running,
     pub(crate) addresses: Vec<SocketAddr>,
+    made: Option<Made>,
 }
 
 impl Generator {
@@ -34,7 +35,7 @@ impl Generator {
         let line = running.line();
         let addresses = line.split_whitespace().map(|it| it.parse().expect("an address"));
         let addresses = addresses.collect();
-        Self { running, addresses }
+        Self { running, addresses, made: None }
     }
 
     /// Both ends of so many connections, so many a second, each open for some milliseconds.
@@ -62,9 +63,16 @@ impl Generator {
         stdin.write_all(b"go\n").expect("it reads");
     }
 
+    /// Whether the work has come to its end.
+    pub(crate) fn is_done(&mut self) -> bool {
+        let line = self.running.lines.try_recv();
+        self.made = self.made.or(line.ok().map(|line| line.parse().expect("what it counted")));
+        self.made.is_some()
+    }
+
     /// Waits for the end of the work.
     pub(crate) fn made(&self) -> Made {
-        self.running.line().parse().expect("what it counted")
+        self.made.unwrap_or_else(|| self.running.line().parse().expect("what it counted"))
     }
 }
 

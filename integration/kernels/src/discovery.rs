@@ -174,8 +174,9 @@ fn totals(collected: &Collected, role: &str) -> [u64; 5] {
 const OF_CLIENTS: [u64; 5] = [SHORT, SHORT, 700 * SHORT, 301 * SHORT, 702 * SHORT];
 const OF_SERVERS: [u64; 5] = [SHORT, SHORT, 300 * SHORT, 701 * SHORT, 301 * SHORT];
 
-/// Short connections under a discovery: what is counted of clients and of servers.
-fn short(discovery: Discovery) -> std::io::Result<(DiscoveryEvents, [[u64; 5]; 2])> {
+/// Short connections under a discovery: what is counted of clients and of servers, as soon as so
+/// many have ended.
+fn short(discovery: Discovery, ends: u64) -> std::io::Result<(DiscoveryEvents, [[u64; 5]; 2])> {
     let monitor = Monitor::new();
     let (reader, provider) = Reader::with_provider();
     monitor.instrument(&provider);
@@ -187,13 +188,14 @@ fn short(discovery: Discovery) -> std::io::Result<(DiscoveryEvents, [[u64; 5]; 2
     let counted = || ["client", "server"].map(|role| totals(&reader.collected(), role));
     let all = until("the ends of short connections", || {
         let all = counted();
-        (!told || all[1][1] == SHORT).then_some(all)
+        (!told || all[0][1] + all[1][1] >= ends && all.iter().all(|it| it[0] == it[1]))
+            .then_some(all)
     });
     Ok((discovered.events(), all))
 }
 
 fn process(recorder: &mut Recorder) {
-    match short(Discovery::process()) {
+    match short(Discovery::process(), SHORT) {
         Ok((DiscoveryEvents::Told, [clients, servers])) => {
             // Clients that nobody saw while they lived belong to nobody.
             let fits = servers == OF_SERVERS && clients[0] <= SHORT && clients[0] == clients[1];
@@ -220,7 +222,7 @@ fn process(recorder: &mut Recorder) {
 }
 
 fn host(recorder: &mut Recorder) {
-    match short(Discovery::host()) {
+    match short(Discovery::host(), 2 * SHORT) {
         Ok((DiscoveryEvents::Told, all)) => {
             recorder.expect("host", all == [OF_CLIENTS, OF_SERVERS], || format!("{all:?}"));
             recorder.say(format_args!("discovery host, events told, {all:?}"));

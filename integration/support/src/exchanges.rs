@@ -95,8 +95,8 @@ pub struct Plan {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Makes all connections of a plan: every thread each `CONNECTING`th one, at its time, or at once if
-/// that is over.
+/// Makes all connections of a plan: every thread each `CONNECTING`th one, at its time, or at once
+/// if that is over.
 ///
 /// # Errors
 ///
@@ -149,8 +149,8 @@ pub fn serve(listeners: &[TcpListener], side: &'static Side) -> io::Result<()> {
     Ok(())
 }
 
-/// What the program `connections` made and counted, as one line of text: connections, bytes sent and
-/// bytes received of either side.
+/// What the program `connections` made and counted, as one line of text: connections, bytes sent
+/// and bytes received of either side.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Made {
     /// How long it took.

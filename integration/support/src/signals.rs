@@ -44,8 +44,8 @@ pub fn to_every_thread() -> u64 {
     sent
 }
 
-/// Does this in a child that `fork` makes, which has this thread only, and waits for its end: whether
-/// it came to the end of the work.
+/// Does this in a child that `fork` makes, which has this thread only, and waits for its end:
+/// whether it came to the end of the work.
 ///
 /// # Safety
 ///
