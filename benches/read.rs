@@ -1,5 +1,5 @@
 //! What `read()` costs beside the system call: the bare call, `read()`, decoding alone, and what a
-//! program gets that transmutes the reply to bindgen's struct.
+//! program gets that transmutes the reply to bindgen's struct. Beside it, what a verdict costs.
 
 #![allow(unsafe_code)]
 
@@ -7,9 +7,10 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tcpinfo::{Kernel, TcpInfo};
+use tcpinfo::{Kernel, TcpInfo, Verdict};
 
 /// The system call and nothing else.
 fn bare(stream: &TcpStream, room: &mut [u8; 512]) -> usize {
@@ -67,5 +68,46 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read);
+/// A connection that sends, at two moments: every rule is asked until the last ones.
+fn verdict(criterion: &mut Criterion) {
+    let reading = |bytes: u64| {
+        let mut reply = [0; 280];
+        (reply[0], reply[7]) = (1, 0);
+        let mut put = |at: usize, value: u64, size: usize| {
+            let bytes = value.to_ne_bytes();
+            let from = if cfg!(target_endian = "big") { 8 - size } else { 0 };
+            reply[at..at + size].copy_from_slice(&bytes[from..from + size]);
+        };
+        let fields = [
+            ("unacked", 40),
+            ("snd_cwnd", 40),
+            ("rtt", 21_000),
+            ("min_rtt", 20_000),
+            ("segs_out", bytes / 1448),
+            ("data_segs_out", bytes / 1448),
+            ("delivered", bytes / 1448),
+            ("bytes_sent", bytes),
+            ("bytes_acked", bytes),
+            ("busy_time", bytes),
+        ];
+        for (name, value) in fields {
+            let field = tcpinfo::FIELDS.iter().find(|field| field.name == name);
+            let field = field.expect("the table has it");
+            put(field.offset, value, field.size);
+        }
+        TcpInfo::decode(&reply, &Kernel::from_release("6.18.0")).expect("it is not empty")
+    };
+    let (earlier, later) = (reading(1_000_000), reading(2_000_000));
+    let second = Duration::from_secs(1);
+    let verdict = Verdict::between(&earlier, &later, second);
+    assert_eq!(verdict.cause, tcpinfo::Cause::Network, "{verdict}");
+    criterion.bench_function("verdict/between()", |b| {
+        b.iter(|| Verdict::between(black_box(&earlier), black_box(&later), second))
+    });
+    criterion.bench_function("verdict/between(), idle", |b| {
+        b.iter(|| Verdict::between(black_box(&later), black_box(&later), second))
+    });
+}
+
+criterion_group!(benches, read, verdict);
 criterion_main!(benches);

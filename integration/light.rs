@@ -29,6 +29,7 @@ mod sockets {
     mod read;
     mod sentinels;
     mod uname;
+    mod verdict;
 }
 
 /// What was captured from real kernels, decoded once more.

@@ -500,7 +500,7 @@ macro_rules! table {
 
         /// Every row by its name, at its position.
         #[allow(non_camel_case_types, dead_code)]
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Row { $($name),+ }
 
         #[cfg(feature = "monitor")]
@@ -734,6 +734,7 @@ table! {
         since "2.6.9", filled ONCE_CONNECTED, nothing(never), "By" Gauge "receive_space";
 
     /// Segments retransmitted since the connection began, SYNs included.
+    /// Needless ones count too: [`Retransmits`](crate::Retransmits) tells them from losses.
     "tcpi_total_retrans" total_retrans: Option<u32> = number(u32 at 100),
         since "2.6.11",
         filled UNLESS_LISTEN, nothing(never), "{segment}" Counter(Event) "segment.retransmitted";
@@ -826,6 +827,7 @@ table! {
         since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.sent";
 
     /// Payload bytes retransmitted.
+    /// Needless ones count too: [`Retransmits`](crate::Retransmits) tells them from losses.
     /// `tcpEStatsPerfOctetsRetrans` of RFC 4898.
     "tcpi_bytes_retrans" bytes_retrans: Option<u64> = number(u64 at 208),
         since "4.19", filled ONCE_TRIED, nothing(never), "By" Counter(Bytes) "data.retransmitted";

@@ -22,6 +22,11 @@
 //! # }
 //! ```
 //!
+//! # What limits it
+//!
+//! [`Verdict::between`] compares two readings, and says whether it is the network, the other side
+//! or the program, with the numbers that say so.
+//!
 //! # Every connection
 //!
 //! A `Monitor` owns groups of watched sockets. `Monitor::instrument` creates the instruments on a
@@ -65,7 +70,8 @@
 //!   the SDK, because groups are named by its `KeyValue`. Use it as `tcpinfo::opentelemetry` to get
 //!   the same version.
 //! - `page`: `monitor`, and `Monitor::page`, its metrics as text for Prometheus without an SDK.
-//! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], snapshots and `diag` sockets.
+//! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], [`Verdict`], snapshots and `diag`
+//!   sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
 //! - `axum`: the module `axum`: `Group::listen` for `axum::serve`, [`TcpInfo`] in handlers.
 //! - `tonic`: the module `tonic`: details of the connection for handlers of servers.
@@ -123,6 +129,7 @@ mod scope;
 mod state;
 #[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
 mod stream;
+mod verdict;
 mod wire;
 
 pub use congestion::{Bbr, BbrExtension, Congestion, CongestionInfo, Dctcp, Vegas};
@@ -160,6 +167,7 @@ pub use stream::halves::{ReadHalf, WriteHalf};
 pub use stream::hyper;
 #[cfg(all(feature = "tonic", any(target_os = "linux", target_os = "android")))]
 pub use stream::tonic;
+pub use verdict::{Cause, Confidence, Evidence, Measure, Retransmits, Side, Verdict};
 
 /// The examples of README.md.
 #[cfg(all(doctest, feature = "monitor"))]
