@@ -59,6 +59,7 @@ mod faults {
     mod relay;
     mod scene;
     mod tally;
+    mod verdicts;
 }
 
 /// The example programs, run as somebody runs them first.

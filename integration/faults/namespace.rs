@@ -24,7 +24,7 @@ impl AsFd for Namespace {
 }
 
 impl Namespace {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // A process holds the namespace until it is open here: to leave one behind, a thread would
         // need an unsafe function.
         let mut holder = Command::new("unshare")

@@ -24,9 +24,13 @@ pub(crate) struct Link {
     pub(crate) delay: Duration,
     /// At most this much comes on top of the delay, and nothing overtakes.
     pub(crate) jitter: Duration,
-    /// Bytes a second, with room for all that waits; `None` is no bottleneck.
+    /// Bytes a second; `None` is no bottleneck.
     pub(crate) rate: Option<u64>,
+    /// For how long what waits at the bottleneck may have to wait; `None` is room for everything.
+    pub(crate) room: Option<Duration>,
     pub(crate) fault: Option<Fault>,
+    /// Which of the segments that carry data do not arrive, retransmits among them.
+    pub(crate) loss: Option<Box<dyn FnMut() -> bool + Send>>,
 }
 
 /// What happens to some segments.
@@ -163,6 +167,11 @@ impl Way {
         }
     }
 
+    /// Whether what waits at the bottleneck leaves no room for more.
+    fn is_full(&self, now: Instant) -> bool {
+        self.link.room.is_some_and(|room| self.free.saturating_duration_since(now) > room)
+    }
+
     /// When a packet that comes now is due on the other side.
     fn due(&mut self, now: Instant, len: usize) -> Instant {
         let mut due = now;
@@ -242,6 +251,12 @@ impl Path {
             tally.too_big += 1;
             let answer = packet.too_big_for(mtu);
             self.send(1 - way, answer);
+            return;
+        }
+        let link = &mut self.ways[way].link;
+        let is_lost = segment.len > 0 && link.loss.as_mut().is_some_and(|is_lost| is_lost());
+        if is_lost || self.ways[way].is_full(Instant::now()) {
+            tally.dropped += 1;
             return;
         }
         let fault = self.ways[way].link.fault.as_mut();

@@ -1,9 +1,9 @@
-//! What holds for verdicts from any bytes.
+//! Verdicts from any bytes, and from replies that were kept of faults made for real.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::replies::{decode, field};
+use support::replies::{data, decode, field};
 use tcpinfo::{Cause, Side, TcpInfo, Verdict};
 
 const RELEASE: &str = "6.18.0";
@@ -137,6 +137,51 @@ proptest! {
             other => prop_assert_eq!(other, Cause::Network),
         }
     }
+}
+
+/// One line of the file: what was made, and what both ends' kernels said of it.
+struct Kept<'t> {
+    line: &'t str,
+    cause: &'t str,
+    elapsed: Duration,
+    replies: [TcpInfo; 2],
+}
+
+fn reply(words: &str) -> TcpInfo {
+    let words = words.split_terminator(',');
+    let bytes: Vec<u8> = words
+        .flat_map(|word| match word {
+            "" => [0; 4],
+            word => u32::from_str_radix(word, 16).expect("hexadecimal digits").to_le_bytes(),
+        })
+        .collect();
+    decode(&bytes, RELEASE)
+}
+
+fn kept(line: &str) -> Kept<'_> {
+    let [_, _, _, elapsed, cause, earlier, later] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("seven words: {line}")
+    };
+    let elapsed = Duration::from_millis(elapsed.parse().expect("milliseconds"));
+    Kept { line, cause, elapsed, replies: [earlier, later].map(reply) }
+}
+
+/// `integration/verdicts.sh --save` kept them: a scene is judged without being played.
+#[test]
+fn faults_of_the_past_are_judged_as_they_were() {
+    if cfg!(target_endian = "big") {
+        println!("SKIPPED: replies of faults: they were kept on a little-endian machine");
+        return;
+    }
+    let text = std::fs::read_to_string(data().join("verdicts.txt")).expect("it lies there");
+    let mut judged = 0;
+    for Kept { line, cause, elapsed, replies: [earlier, later] } in text.lines().map(kept) {
+        let verdict = Verdict::between(&earlier, &later, elapsed);
+        let scene: String = line.split(' ').take(4).collect::<Vec<_>>().join(" ");
+        assert_eq!(verdict.cause.text(), cause, "{scene}: {verdict}");
+        judged += 1;
+    }
+    assert!(judged >= 100, "{judged} replies");
 }
 
 #[test]

@@ -85,20 +85,26 @@ impl Worst {
         self.0.fetch_max(late.as_micros() as u64, Ordering::Relaxed);
     }
 
-    fn get(&self) -> Duration {
+    /// The worst that was noted.
+    pub fn get(&self) -> Duration {
         Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 
 /// A thread that sleeps for a moment again and again: what it oversleeps, others wait as well. It
 /// looks around now and then.
-struct Watch {
+pub struct Watch {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    fn start(worst: Worst, crowd: Crowd) -> Self {
+    /// Notes what it oversleeps until it is dropped.
+    pub fn start(worst: Worst) -> Self {
+        Self::with(worst, Crowd::default())
+    }
+
+    fn with(worst: Worst, crowd: Crowd) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -136,7 +142,7 @@ pub fn in_time(allowed: Duration, mut scene: impl FnMut(&Lateness) -> Result<(),
     let mut all = Vec::new();
     for attempt in 0..ATTEMPTS {
         let lateness = Lateness::new(attempt);
-        let watch = Watch::start(lateness.worst(), lateness.crowd.clone());
+        let watch = Watch::with(lateness.worst(), lateness.crowd.clone());
         let result = scene(&lateness);
         drop(watch);
         let Err(found) = result else { return };
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_late_is_noticed() {
         let worst = Worst::default();
-        let watch = Watch::start(worst.clone(), Crowd::default());
+        let watch = Watch::start(worst.clone());
         crate::loopback::until("a nap that took longer than it should", || {
             (!worst.get().is_zero()).then_some(())
         });
