@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Verdicts beside faults made for real: prints the confusion matrix, and fails
+# Verdicts beside faults made for real: prints the confusion matrix of src/docs/verdicts.rs, and fails
 # where less than 95 % are right or something healthy is accused. See integration/faults/verdicts.rs.
 #
 #   integration/verdicts.sh            three strengths, ten seeds: some five minutes

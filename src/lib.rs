@@ -25,7 +25,7 @@
 //! # What limits it
 //!
 //! [`Verdict::between`] compares two readings, and says whether it is the network, the other side
-//! or the program, with the numbers that say so.
+//! or the program, with the numbers that say so. Faults made for real prove it: `docs::verdicts`.
 //!
 //! # Every connection
 //!
@@ -59,9 +59,9 @@
 //!
 //! # Guides
 //!
-//! The module `docs` has texts on choosing groups (`docs::groups`), on cost (`docs::cost`), on what
-//! the crate does not promise (`docs::limits`), and for those who know go-tcpinfo
-//! (`docs::go_tcpinfo`).
+//! The module `docs` has texts on choosing groups (`docs::groups`), on cost (`docs::cost`), on
+//! verdicts (`docs::verdicts`), on what the crate does not promise (`docs::limits`), and for those
+//! who know go-tcpinfo (`docs::go_tcpinfo`).
 //!
 //! # Features
 //!

@@ -189,3 +189,11 @@ fn verdicts_name_the_fault() {
 fn test_of_fn<F: Fn()>(_: F) -> &'static str {
     test_of::<F>().trim_end_matches("::scene")
 }
+
+#[test]
+fn the_guide_has_every_scene() {
+    let guide = include_str!("../../src/docs/verdicts.rs");
+    let rows = guide.lines().filter_map(|line| line.strip_prefix("//! | `"));
+    let told: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert_eq!(told, SCENES.iter().map(|scene| scene.name).collect::<Vec<_>>());
+}
