@@ -1,0 +1,120 @@
+//! The definition of the arguments, of which help, completions and the manual page are made.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tcpinfo::diag::IpPrefix;
+
+use crate::failure::Status;
+
+/// Every TCP connection of this host, and what limits it.
+///
+/// tcpinfo asks the kernel, without any privilege, and shows what it says: it captures no packets
+/// and guesses nothing.
+#[derive(Debug, Parser)]
+#[command(name = "tcpinfo", version, after_long_help = statuses(), max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    List(List),
+}
+
+/// Which connections. The kernel selects, except by process.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Which connections")]
+pub(crate) struct Filters {
+    /// Those that this process holds
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub(crate) pid: Vec<u32>,
+    /// Those with this port on either side
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub(crate) port: Vec<u16>,
+    /// Those to an address within this prefix, such as 10.0.0.0/8
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) to: Vec<IpPrefix>,
+    /// Those of this systemd unit or container: a control group's name or path
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) unit: Vec<String>,
+}
+
+/// Print the sockets once, or again and again.
+///
+/// Without --json, a table for people. With it, one object a line: every field has the name that
+/// it has in the library and in the kernel's tcp_info, without `tcpi_`; times are in seconds; what
+/// the kernel did not report is null.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// These fields, in this order; `help` lists them all
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub(crate) fields: Vec<String>,
+    /// Greatest first by this field, absent ones last
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) sort: Option<String>,
+    /// Least first
+    #[arg(long, requires = "sort")]
+    pub(crate) reverse: bool,
+    /// The processes that hold a socket too: takes longer, and only root sees those of others
+    #[arg(short, long)]
+    pub(crate) processes: bool,
+    /// Connections in TIME_WAIT too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Print again and again, each second if no time is given
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s",
+          value_parser = time)]
+    pub(crate) watch: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+/// Reads `500ms`, `5s`, `2m`, `1h`; a number alone is of seconds.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is a number and ms, s, m or h, such as 5s".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| "a time begins with a number, such as 5s")?;
+    let time = Duration::try_from_secs_f64(number * seconds).ok();
+    time.filter(|time| *time >= Duration::from_millis(1)).ok_or("at least 1ms".into())
+}
+
+/// The exit statuses, for the end of the help.
+fn statuses() -> String {
+    let lines =
+        Status::ALL.iter().map(|(status, meaning)| format!("  {:<3} {meaning}", status.number()));
+    format!("Exit status:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, millis) in [("1", 1000), ("1.5s", 1500), ("20ms", 20), ("2m", 120_000)] {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "5x", "0", "1e3s", "-1s", "999999999999999999999h"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}

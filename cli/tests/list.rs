@@ -1,0 +1,199 @@
+//! `tcpinfo list`: which sockets, which fields, in which order.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::loopback::Pair;
+
+use crate::program::{fails, objects, prints, tcpinfo};
+
+fn port(pair: &Pair) -> String {
+    pair.listener.local_addr().expect("it is bound").port().to_string()
+}
+
+/// The local addresses of the sockets that these arguments select.
+#[track_caller]
+fn locals(arguments: &[&str]) -> BTreeSet<String> {
+    let address = |object: &serde_json::Map<_, _>| Some(object["local"].as_str()?.to_owned());
+    let all = objects(&[&["--fields", "local"], arguments].concat());
+    all.iter().map(|object| address(object).expect("a text")).collect()
+}
+
+fn addresses(pair: &Pair) -> BTreeSet<String> {
+    let all = [pair.client.local_addr(), pair.server.local_addr()];
+    all.into_iter().map(|address| address.expect("it is connected").to_string()).collect()
+}
+
+#[test]
+fn filters_select_what_they_say() {
+    let pair = Pair::connect();
+    let port = port(&pair);
+    let both = addresses(&pair);
+    assert_eq!(locals(&["--port", &port]), both, "the listener has the address of the server");
+    assert_eq!(locals(&["--port", &port, "--to", "127.0.0.0/8"]), both);
+    assert_eq!(locals(&["--port", &port, "--to", "127.0.0.2"]), BTreeSet::new());
+    assert_eq!(locals(&["--port", &port, "--to", "10.0.0.0/8,127.0.0.1"]), both);
+    let own = std::process::id().to_string();
+    assert_eq!(locals(&["--port", &port, "--pid", &own]), both);
+    let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat starts");
+    let other_pid = other.id().to_string();
+    assert_eq!(locals(&["--port", &port, "--pid", &other_pid]), BTreeSet::new());
+    assert_eq!(locals(&["--port", &port, "--pid", &format!("{other_pid},{own}")]), both);
+    drop(other.stdin.take());
+    other.wait().expect("it ends with its input");
+}
+
+#[test]
+fn fields_have_the_order_that_was_asked_for_and_absent_ones_are_null() {
+    let pair = Pair::connect();
+    let port = port(&pair);
+    let text = prints(&["list", "--json", "--port", &port, "--fields", "peer,backlog,state"]);
+    let lines: BTreeSet<_> = text.lines().map(str::to_owned).collect();
+    let local = pair.client.local_addr().expect("it is connected");
+    let expected = [
+        r#"{"peer":"0.0.0.0:0","backlog":128,"state":"listen"}"#.to_owned(),
+        format!(r#"{{"peer":"127.0.0.1:{port}","backlog":null,"state":"established"}}"#),
+        format!(r#"{{"peer":"{local}","backlog":null,"state":"established"}}"#),
+    ];
+    assert_eq!(lines, BTreeSet::from(expected));
+}
+
+#[test]
+fn sorted_by_a_field_with_absent_ones_last() {
+    let Pair { mut client, server, listener } = Pair::connect();
+    client.write_all(&[0; 1000]).expect("it is connected");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let queues = |more: &[&str]| -> Vec<Option<u64>> {
+        let sort = ["--port", &port, "--sort", "bytes_sent", "--fields", "bytes_sent"];
+        let all = objects(&[&sort[..], more].concat());
+        all.iter().map(|object| object["bytes_sent"].as_u64()).collect()
+    };
+    assert_eq!(queues(&[]), [Some(1000), Some(0), None]);
+    assert_eq!(queues(&["--reverse"]), [Some(0), Some(1000), None]);
+    drop(server);
+}
+
+#[test]
+fn a_table_has_columns_under_their_names() {
+    let pair = Pair::connect();
+    let port = port(&pair);
+    let fields = "state,local,bytes_sent,backlog";
+    let text = prints(&["list", "--port", &port, "--sort", "backlog", "--fields", fields]);
+    let lines: Vec<&str> = text.lines().collect();
+    let local = pair.listener.local_addr().expect("it is bound").to_string();
+    let width = addresses(&pair).iter().map(String::len).max().expect("two");
+    assert_eq!(lines[0], format!("state        {:<width$}  bytes_sent  backlog", "local"));
+    assert_eq!(lines[1], format!("listen       {local:<width$}           -      128"));
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn processes_are_named_when_asked_for() {
+    let pair = Pair::connect();
+    let port = port(&pair);
+    let all = objects(&["--port", &port, "--processes"]);
+    assert_eq!(all.len(), 3);
+    let name = fs::read_to_string("/proc/self/comm").expect("it has a name");
+    for object in &all {
+        assert_eq!(object["pid"], std::process::id());
+        assert_eq!(object["command"], name.trim_end());
+    }
+    let without = objects(&["--port", &port]);
+    assert!(without.iter().all(|object| !object.contains_key("pid")));
+}
+
+#[test]
+fn ipv6_has_brackets() {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        println!("SKIPPED: ipv6_has_brackets: no IPv6 here");
+        return;
+    };
+    let address = listener.local_addr().expect("it is bound");
+    let _client = TcpStream::connect(address).expect("it listens");
+    let port = address.port().to_string();
+    let expected = address.to_string();
+    let all = locals(&["--port", &port, "--to", "::1"]);
+    assert!(all.contains(&expected) && all.len() == 2, "{all:?}");
+}
+
+#[test]
+fn watching_prints_again_and_again() {
+    let pair = Pair::connect();
+    let port = port(&pair);
+    let arguments = ["list", "--json", "--watch", "1ms", "--port", &port, "--fields", "time"];
+    let mut command = tcpinfo(&arguments);
+    let mut running = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    let lines = BufReader::new(running.stdout.take().expect("it is piped")).lines();
+    let times: BTreeSet<_> = lines.take(30).map(|line| line.expect("it prints lines")).collect();
+    // Three sockets each time.
+    assert_eq!(times.len(), 10, "{times:?}");
+    running.kill().expect("it runs");
+    running.wait().expect("it was killed");
+}
+
+/// A control group of the test's own, removed in the end.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(name: &str) -> Result<Self, String> {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("proc is mounted");
+        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let line = lines.find(|words| words[2] == "cgroup2").ok_or("no cgroup2 is mounted")?;
+        let path = Path::new(line[1]).join(name);
+        fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// What a shell does within, which is `script`.
+    fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        let enter = format!("echo $$ >'{}/cgroup.procs' && exec {script}", self.0.display());
+        command.args(["-c", &enter]);
+        command
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "needs Debian's python3: integration/test.sh"]
+fn a_unit_is_its_control_group() {
+    let name = format!("tcpinfo-{}.service", std::process::id());
+    let group = match Group::new(&name) {
+        Ok(group) => group,
+        Err(why) => {
+            println!("SKIPPED: a_unit_is_its_control_group: {why}");
+            return;
+        }
+    };
+    let listen = "/usr/bin/python3 -c 'import socket, sys; s = socket.socket(); \
+         s.bind((\"127.0.0.1\", 0)); s.listen(); print(s.getsockname()[1], flush=True); \
+         sys.stdin.read()'";
+    let mut shell = group.shell(listen);
+    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = shell.spawn().expect("sh starts");
+    let mut line = String::new();
+    let mut reader = BufReader::new(running.stdout.take().expect("it is piped"));
+    reader.read_line(&mut line).expect("it prints its port");
+    let expected = BTreeSet::from([format!("127.0.0.1:{}", line.trim_end())]);
+    let bare = name.strip_suffix(".service").expect("it ends so");
+    for unit in [&name, bare, &format!("/{name}")] {
+        assert_eq!(locals(&["--unit", unit]), expected, "{unit}");
+    }
+    let all = objects(&["--unit", bare, "--fields", "unit"]);
+    assert_eq!(all[0]["unit"], *name);
+    drop(running.stdin.take());
+    running.wait().expect("it ends with its input");
+    drop(group);
+    let (status, sentence) = fails(tcpinfo(&["list", "--unit", bare]));
+    assert_eq!(status, 3, "{sentence}");
+    assert!(sentence.starts_with(&format!("no unit or container {bare}: ")), "{sentence}");
+}

@@ -1,0 +1,6 @@
+//! The program `tcpinfo` as a user runs it.
+
+mod failures;
+mod list;
+mod program;
+mod ss;
