@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tcpinfo::diag::IpPrefix;
 
 use crate::failure::Status;
@@ -15,12 +15,82 @@ use crate::failure::Status;
 #[command(name = "tcpinfo", version, after_long_help = statuses(), max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Top(Top),
     List(List),
+}
+
+/// Show a live table of the connections.
+///
+/// Without a command, this is what tcpinfo does.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// What one row is
+    #[arg(long, value_enum, default_value_t = By::Connection)]
+    pub(crate) by: By,
+    /// Greatest first by this column
+    #[arg(long, value_enum, default_value_t = Sort::Rate)]
+    pub(crate) sort: Sort,
+    /// Time between two samples
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+impl Default for Top {
+    fn default() -> Self {
+        let (by, sort) = (By::Connection, Sort::Rate);
+        Self { by, sort, interval: Duration::from_secs(1), filters: Filters::default() }
+    }
+}
+
+/// What one row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// A connection
+    Connection,
+    /// All connections of one server's port, or to one server
+    Group,
+    /// All connections of a process
+    Process,
+    /// All connections of a systemd unit or container
+    Unit,
+}
+
+impl By {
+    pub(crate) const ALL: [Self; 4] = [Self::Connection, Self::Group, Self::Process, Self::Unit];
+
+    pub(crate) fn name(self) -> &'static str {
+        ["connection", "group", "process", "unit"][self as usize]
+    }
+}
+
+/// By what rows are sorted, the greatest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// Bytes sent and received each second
+    Rate,
+    /// Bytes sent each second
+    Sent,
+    /// Bytes received each second
+    Received,
+    /// Part of the bytes that were sent again
+    Retransmitted,
+    /// What queues add to the round trip
+    Queue,
+    /// Round-trip time
+    Rtt,
+    /// Time without an answer of the peer
+    Stalled,
+    /// Bytes that wait in the send buffer
+    Unsent,
+    /// Number of connections
+    Connections,
 }
 
 /// Which connections. The kernel selects, except by process.

@@ -5,14 +5,18 @@
 #![cfg(any(target_os = "linux", target_os = "android"))]
 
 use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 // A file uses only files below its own line:
 //
-//     list             the commands
+//     list   top       the commands
 //     output           rows of text, or one object a line
+//     rows             connections, or groups of them
+//     flow             connections over time
 //     column           what can be printed of a socket
 //     sample           asks the kernel
 //     names  select    processes and units by number; from filters to a query
@@ -22,12 +26,15 @@ use clap::Parser;
 mod args;
 mod column;
 mod failure;
+mod flow;
 mod list;
 mod names;
 mod output;
+mod rows;
 mod sample;
 mod select;
 mod text;
+mod top;
 mod unit;
 
 use args::{Arguments, Command};
@@ -35,8 +42,16 @@ use failure::{Failure, Status};
 
 /// Runs the program and says how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        // One line, whatever the message is.
+        let text = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = writeln!(io::stderr(), "tcpinfo: a mistake in this program, please report: {text}");
+    }));
     let status = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => end(dispatch(arguments)),
+        Ok(arguments) => {
+            let ended = panic::catch_unwind(|| dispatch(arguments));
+            ended.map_or(Status::Bug, end)
+        }
         Err(error) => {
             // Help goes to the output, and is no failure. Nobody may be there to read it.
             let _ = error.print();
@@ -48,7 +63,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(arguments: Arguments) -> Result<Status, Failure> {
     match arguments.command {
-        Command::List(list) => list::run(&list),
+        None => top::run(&args::Top::default()),
+        Some(Command::Top(top)) => top::run(&top),
+        Some(Command::List(list)) => list::run(&list),
     }
 }
 
@@ -58,7 +75,8 @@ fn end(ended: Result<Status, Failure>) -> Status {
         Ok(status) => status,
         Err(failure) => {
             if let Some(sentence) = failure.sentence() {
-                eprintln!("tcpinfo: {sentence}");
+                // The reader may have left.
+                let _ = writeln!(io::stderr(), "tcpinfo: {sentence}");
             }
             failure.status()
         }

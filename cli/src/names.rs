@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tcpinfo::diag::{Owners, Socket, cgroup_path, owners};
 
@@ -21,9 +22,14 @@ pub(crate) struct Names {
     owners: Owners,
     /// By the number of the control group; `None` if it has no path here.
     units: HashMap<u64, Option<Arc<str>>>,
+    /// When the processes may be read again.
+    next: Option<Instant>,
 }
 
 impl Names {
+    /// To read all processes takes at most this part of a core.
+    const SHARE: u32 = 100;
+
     /// The process that holds a socket: that with the least number if there are several. `None` if
     /// it may not be seen, and if nobody holds the socket.
     pub(crate) fn process(&self, socket: &Socket) -> Option<Process> {
@@ -43,7 +49,21 @@ impl Names {
 
     /// Reads what all processes hold. Without `/proc` nobody holds anything.
     pub(crate) fn read_processes(&mut self) {
+        let begun = Instant::now();
         self.owners = owners().unwrap_or_default();
+        let took = begun.elapsed().max(Duration::from_millis(10));
+        self.next = Some(begun + took * Self::SHARE);
+    }
+
+    /// Reads them if a socket has none yet, and not too often.
+    pub(crate) fn refresh_processes<'s>(&mut self, sockets: impl IntoIterator<Item = &'s Socket>) {
+        let due = self.next.is_none_or(|next| Instant::now() >= next);
+        let unknown = |socket: &Socket| {
+            socket.inode.is_some_and(|inode| self.owners.of_inode(inode).is_empty())
+        };
+        if due && sockets.into_iter().any(unknown) {
+            self.read_processes();
+        }
     }
 
     /// Looks up the control groups that are new. A group keeps its number and its path.

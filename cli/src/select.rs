@@ -38,6 +38,11 @@ impl Selection {
         Ok(selection)
     }
 
+    /// Whether every socket is wanted.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.pids.is_empty() && self.filter.is_none()
+    }
+
     /// The dump to ask for.
     pub(crate) fn query(&self, time_wait: bool) -> Query {
         let states =

@@ -4,3 +4,5 @@ mod failures;
 mod list;
 mod program;
 mod ss;
+mod terminal;
+mod top;
