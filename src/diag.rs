@@ -78,7 +78,7 @@ pub use crate::netlink::MalformedReply;
 pub use cgroup::cgroup_path;
 #[cfg(feature = "monitor")]
 pub(crate) use descriptors::{each_descriptor, inode_of};
-pub use dump::Sockets;
+pub use dump::{Replies, Sockets};
 pub use events::{Event, Events};
 pub use filter::{Filter, FilterError};
 pub use find::find;

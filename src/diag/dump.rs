@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 use std::{fmt, io};
 
 use crate::kernel::Kernel;
-use crate::netlink::{Answer, NLM_F_DUMP};
+use crate::netlink::{Answer, MalformedReply, NLM_F_DUMP};
 
 use super::abi::SOCK_DIAG_BY_FAMILY;
 use super::channel::Channel;
@@ -101,6 +101,46 @@ impl Sockets {
         Ok(())
     }
 
+    /// The replies as the kernel sends them, to keep and [decode](Socket::decode) later, or on
+    /// another machine.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use tcpinfo::Kernel;
+    /// use tcpinfo::diag::{Query, Socket};
+    ///
+    /// # let _listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// for reply in Query::new().dump()?.into_replies() {
+    ///     let socket = Socket::decode(&reply?, Kernel::running())?;
+    ///     println!("{}", socket.local);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_replies(self) -> Replies {
+        Replies(self)
+    }
+
+    /// The next socket that is wanted, decoded or not. `None` at the end of the dump.
+    fn next_with<T>(
+        &mut self,
+        take: impl Fn(&[u8]) -> Result<T, MalformedReply>,
+        is_wanted: impl Fn(&Query, &T) -> bool,
+    ) -> Option<io::Result<T>> {
+        while !self.finished {
+            match self.step(&take) {
+                Ok(Some(Ok(taken))) if is_wanted(&self.query, &taken) => return Some(Ok(taken)),
+                Ok(Some(Err(malformed))) => return Some(Err(malformed.into())),
+                Ok(_) => {}
+                Err(error) => {
+                    self.finished = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
     /// Consumes one message and returns its socket, if it has one. An error ends the dump.
     pub(super) fn step<T>(&mut self, decode: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
         let message = self.channel.message()?;
@@ -127,22 +167,37 @@ impl Iterator for Sockets {
     type Item = io::Result<Socket>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.finished {
-            match self.step(|payload| Socket::decode(payload, Kernel::running())) {
-                Ok(Some(Ok(socket))) if self.query.includes(&socket) => return Some(Ok(socket)),
-                Ok(Some(Err(malformed))) => return Some(Err(malformed.into())),
-                Ok(_) => {}
-                Err(error) => {
-                    self.finished = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
+        self.next_with(|reply| Socket::decode(reply, Kernel::running()), Query::includes)
     }
 }
 
 impl FusedIterator for Sockets {}
+
+/// The replies of a running dump, one for each socket: see [`Sockets::into_replies`].
+///
+/// A reply is a `struct inet_diag_msg` and its attributes, in the byte order of this machine.
+///
+/// # Errors
+///
+/// Those of [`Sockets`], except that a reply that cannot be decoded is an error of
+/// [`Socket::decode`].
+#[derive(Debug)]
+pub struct Replies(Sockets);
+
+impl Iterator for Replies {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Only a query for one family has to look into the reply.
+        let is_wanted = |query: &Query, reply: &Vec<u8>| {
+            let socket = || Socket::decode(reply, Kernel::running());
+            !query.has_family() || socket().map_or(true, |socket| query.includes(&socket))
+        };
+        self.0.next_with(|reply| Ok(reply.to_vec()), is_wanted)
+    }
+}
+
+impl FusedIterator for Replies {}
 
 impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,6 +298,24 @@ mod tests {
         let (mut silent, _kernel) = dump(&[], &[]);
         assert_eq!(error(&mut silent).kind(), io::ErrorKind::WouldBlock);
         assert!(silent.next().is_none());
+    }
+
+    #[test]
+    fn replies_are_what_the_kernel_sent() {
+        let odd = [socket(6), vec![3, 0, 2, 0]].concat();
+        let payloads = [socket(5), odd.clone(), socket(7)];
+        let mut all: Vec<u8> =
+            payloads.iter().flat_map(|payload| message(SOCKET, 2, 1, payload)).collect();
+        all.extend(message(DONE, 2, 1, &[0; 4]));
+        let (sockets, _kernel) = dump(&[], std::slice::from_ref(&all));
+        let replies: io::Result<Vec<_>> = sockets.into_replies().collect();
+        assert_eq!(replies.expect("no error"), payloads);
+        let error = Socket::decode(&odd, Kernel::running()).expect_err("its attribute is odd");
+        assert_eq!(error.to_string(), "netlink attribute of 3 bytes in 4");
+        let (mut sockets, _kernel) = dump(&[], &[all]);
+        sockets.query = sockets.query.with_family(IpFamily::Ipv6);
+        let replies: io::Result<Vec<_>> = sockets.into_replies().collect();
+        assert_eq!(replies.expect("no error"), [odd], "its family cannot be told");
     }
 
     #[test]

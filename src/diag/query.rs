@@ -178,6 +178,11 @@ impl Query {
         self.family
     }
 
+    /// Whether only sockets of one family are wanted.
+    pub(super) fn has_family(&self) -> bool {
+        self.family.is_some()
+    }
+
     /// Whether the socket uses addresses of the wanted family: the kernel cannot filter that.
     pub(super) fn includes(&self, socket: &Socket) -> bool {
         self.family.is_none_or(|family| family.includes(socket.local))

@@ -131,9 +131,15 @@ impl Socket {
         }
     }
 
-    /// Decodes the payload of a reply.
-    pub(super) fn decode(payload: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
-        let (msg, attributes) = InetDiagMsg::split(payload)?;
+    /// Decodes a reply that was kept: see [`Sockets::into_replies`](super::Sockets::into_replies).
+    ///
+    /// Bytes are in the byte order of this machine; `kernel` is the one that sent them.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no reply of `sock_diag`.
+    pub fn decode(reply: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
+        let (msg, attributes) = InetDiagMsg::split(reply)?;
         let interface = Some(msg.id.interface).filter(|index| *index != 0);
         let [local, peer] = addresses(&msg, interface)?;
 
