@@ -1,5 +1,6 @@
 //! The definition of the arguments, of which help, completions and the manual page are made.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -22,6 +23,70 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Top(Top),
     List(List),
+    Record(Record),
+    Replay(Replay),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// Print a script that completes the arguments in a shell.
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, for `man -l -`.
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// The page of this command
+    pub(crate) command: Option<String>,
+}
+
+/// Record what the kernel says, to look at it later.
+///
+/// The file is the flight recorder: it keeps what is newest within its limits, and is whole at any
+/// time. Ctrl-C ends it.
+#[derive(Args, Debug)]
+pub(crate) struct Record {
+    /// The file to write
+    pub(crate) file: PathBuf,
+    /// The file has at most about this size, and at least half of it once it was full
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = size)]
+    pub(crate) size: u64,
+    /// Samples that are older go sooner or later
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+    pub(crate) keep: Duration,
+    /// Time between two samples
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) interval: Duration,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    pub(crate) duration: Option<Duration>,
+    /// The file may exist: it is replaced
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+}
+
+/// Show a recording as the live table shows the present.
+///
+/// Keys [ and ] step through it, { and } by 60 samples.
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// The file that `record` wrote
+    pub(crate) file: PathBuf,
+    /// Print every sample as `list --json` does, and show no table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What one row is
+    #[arg(long, value_enum, default_value_t = By::Connection)]
+    pub(crate) by: By,
+    /// Greatest first by this column
+    #[arg(long, value_enum, default_value_t = Sort::Rate)]
+    pub(crate) sort: Sort,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
 }
 
 /// Show a live table of the connections.
@@ -160,6 +225,22 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     time.filter(|time| *time >= Duration::from_millis(1)).ok_or("at least 1ms".into())
 }
 
+/// Reads `64M`, `1.5G`, `500k`; a number alone is of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_end_matches('B') {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        _ => return Err("a size is a number and k, M or G, such as 64M".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| "a size begins with a number, such as 64M")?;
+    let size = (number * factor) as u64;
+    if size >= 10_000 { Ok(size) } else { Err("at least 10k".into()) }
+}
+
 /// The exit statuses, for the end of the help.
 fn statuses() -> String {
     let lines =
@@ -176,6 +257,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("64M", 64_000_000), ("1.5GB", 1_500_000_000), ("10000", 10_000)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "5x", "9k", "-1M"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -13,23 +13,28 @@ use clap::Parser;
 
 // A file uses only files below its own line:
 //
-//     list   top       the commands
-//     output           rows of text, or one object a line
-//     rows             connections, or groups of them
-//     flow             connections over time
-//     column           what can be printed of a socket
-//     sample           asks the kernel
-//     names  select    processes and units by number; from filters to a query
-//     unit             control groups by name
+//     replay           shows a recording
+//     list top record  generate: the other commands
+//     output rows      rows of text, or one object a line; connections, or groups of them
+//     flow   feed      connections over time; where samples come from
+//     column sample    what can be printed of a socket; asks the kernel
+//     select           from filters to a query
+//     names            processes and units by number
+//     recording  unit  a file of samples; control groups by name
 //     text   args      numbers for people; the arguments
 //     failure          a sentence and an exit status
 mod args;
 mod column;
 mod failure;
+mod feed;
 mod flow;
+mod generate;
 mod list;
 mod names;
 mod output;
+mod record;
+mod recording;
+mod replay;
 mod rows;
 mod sample;
 mod select;
@@ -66,6 +71,10 @@ fn dispatch(arguments: Arguments) -> Result<Status, Failure> {
         None => top::run(&args::Top::default()),
         Some(Command::Top(top)) => top::run(&top),
         Some(Command::List(list)) => list::run(&list),
+        Some(Command::Record(record)) => record::run(&record),
+        Some(Command::Replay(replay)) => replay::run(&replay),
+        Some(Command::Completions(completions)) => generate::completions(&completions),
+        Some(Command::Man(man)) => generate::man(&man),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Status};
 use crate::names::Names;
 use crate::output::{Table, object};
 use crate::sample::{Sample, Sampler};
-use crate::select::Selection;
+use crate::select::{Selection, Wanted};
 
 /// The columns of the table if none are asked for.
 const USUAL: &[&str] = &[
@@ -35,7 +35,7 @@ pub(crate) fn run(list: &List) -> Result<Status, Failure> {
     }
     let columns = chosen(list)?;
     let sort = list.sort.as_deref().map(named).transpose()?;
-    let selection = Selection::new(&list.filters)?;
+    let selection = Selection::new(&Wanted::from(&list.filters))?;
     let uses = |name: &str| columns.iter().chain(&sort).any(|column| column.name == name);
     let mut query = selection.query(list.all);
     if ["memory", "drops", "fwd_alloc"].into_iter().any(uses) {
@@ -46,7 +46,7 @@ pub(crate) fn run(list: &List) -> Result<Status, Failure> {
     }
     let processes = columns.iter().chain(&sort).any(Column::needs_processes);
     let units = uses("unit");
-    let mut sampler = Sampler::new(selection, query);
+    let sampler = Sampler::new(selection, query);
     let mut names = Names::default();
     loop {
         let begun = Instant::now();

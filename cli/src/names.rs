@@ -1,12 +1,13 @@
 //! Which process and which unit a socket belongs to.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tcpinfo::diag::{Owners, Socket, cgroup_path, owners};
 
+use crate::recording::Tables;
 use crate::unit;
 
 /// A process that holds a socket.
@@ -16,10 +17,20 @@ pub(crate) struct Process {
     pub(crate) command: Arc<str>,
 }
 
+/// What a recording knows since its latest key frame.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    inodes: HashSet<u32>,
+    cgroups: HashSet<u64>,
+}
+
 /// Names that were looked up so far.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     owners: Owners,
+    /// Likewise, by inode, as a recording says.
+    recorded: HashMap<u32, Process>,
+    recorded_hidden: usize,
     /// By the number of the control group; `None` if it has no path here.
     units: HashMap<u64, Option<Arc<str>>>,
     /// When the processes may be read again.
@@ -33,7 +44,9 @@ impl Names {
     /// The process that holds a socket: that with the least number if there are several. `None` if
     /// it may not be seen, and if nobody holds the socket.
     pub(crate) fn process(&self, socket: &Socket) -> Option<Process> {
-        let owner = self.owners.of(socket).iter().min_by_key(|owner| owner.pid)?;
+        let Some(owner) = self.owners.of(socket).iter().min_by_key(|owner| owner.pid) else {
+            return self.recorded.get(&socket.inode?).cloned();
+        };
         Some(Process { pid: owner.pid, command: Arc::clone(&owner.command) })
     }
 
@@ -44,7 +57,43 @@ impl Names {
 
     /// How many processes may not be seen.
     pub(crate) fn hidden(&self) -> usize {
-        self.owners.forbidden()
+        self.owners.forbidden() + self.recorded_hidden
+    }
+
+    /// What a recording needs to know of these sockets, except what it knows.
+    pub(crate) fn tables<'s>(
+        &self,
+        sockets: impl IntoIterator<Item = &'s Socket>,
+        known: &mut Known,
+    ) -> Tables {
+        let mut tables = Tables { hidden: self.hidden(), ..Tables::default() };
+        for socket in sockets {
+            let is_new = |inode: &u32| !known.inodes.contains(inode);
+            let inode = socket.inode.filter(is_new);
+            if let Some((inode, process)) = inode.zip(self.process(socket)) {
+                known.inodes.insert(inode);
+                tables.processes.push((inode, process.pid, process.command.to_string()));
+            }
+            let is_new = |id: &u64| !known.cgroups.contains(id);
+            let id = socket.cgroup.filter(is_new);
+            if let Some((id, unit)) = id.zip(self.unit(socket)) {
+                known.cgroups.insert(id);
+                tables.units.push((id, unit.to_string()));
+            }
+        }
+        tables
+    }
+
+    /// Takes in what a recording says.
+    pub(crate) fn learn(&mut self, tables: &Tables) {
+        for (inode, pid, command) in &tables.processes {
+            let process = Process { pid: *pid, command: command.as_str().into() };
+            self.recorded.insert(*inode, process);
+        }
+        for (id, unit) in &tables.units {
+            self.units.insert(*id, Some(unit.as_str().into()));
+        }
+        self.recorded_hidden = tables.hidden;
     }
 
     /// Reads what all processes hold. Without `/proc` nobody holds anything.

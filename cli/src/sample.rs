@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind::InvalidData};
 use std::time::{Duration, Instant, SystemTime};
 
-use tcpinfo::State;
-use tcpinfo::diag::{Query, Socket};
+use tcpinfo::diag::{FilterError, Query, Socket};
+use tcpinfo::{Kernel, State};
 
 use crate::failure::Failure;
 use crate::select::Selection;
@@ -38,41 +38,72 @@ impl Sampler {
     }
 
     /// Dumps once.
-    pub(crate) fn sample(&mut self) -> Result<Sample, Failure> {
+    pub(crate) fn sample(&self) -> Result<Sample, Failure> {
         let (wall, at) = (SystemTime::now(), self.begun.elapsed());
-        let (mut sockets, malformed) = dump(&self.query)?;
-        let mut listening = HashSet::new();
-        if self.selection.is_everything() {
-            listening.extend(ports(&sockets));
-        } else {
-            // Who listens decides who is the server, whether or not it is shown.
-            let listeners = Query::new().with_states([State::Listen]);
-            listening.extend(ports(&dump(&listeners)?.0));
+        let inodes = self.selection.inodes()?;
+        let (mut sockets, mut malformed) = (Vec::new(), 0);
+        for socket in start(&self.query)? {
+            match socket {
+                Ok(socket) if is_held(&socket, inodes.as_ref()) => sockets.push(socket),
+                Ok(_) => {}
+                Err(error) if is_malformed(&error) => malformed += 1,
+                Err(error) => return Err(Failure::kernel(&error)),
+            }
         }
-        self.selection.retain(&mut sockets)?;
+        let listening = match self.selection.is_everything() {
+            true => ports(&sockets).collect(),
+            false => self.listening()?,
+        };
         Ok(Sample { wall, at, sockets, listening, malformed })
+    }
+
+    /// Dumps once, and returns what the kernel sent as well: one reply for each socket.
+    pub(crate) fn replies(&self) -> Result<(Sample, Vec<Vec<u8>>), Failure> {
+        let (wall, at) = (SystemTime::now(), self.begun.elapsed());
+        let inodes = self.selection.inodes()?;
+        let (mut sockets, mut replies, mut malformed) = (Vec::new(), Vec::new(), 0);
+        for reply in start(&self.query)?.into_replies() {
+            let reply = reply.map_err(|error| Failure::kernel(&error))?;
+            match Socket::decode(&reply, Kernel::running()) {
+                Ok(socket) if is_held(&socket, inodes.as_ref()) => {
+                    sockets.push(socket);
+                    replies.push(reply);
+                }
+                Ok(_) => {}
+                Err(_) => malformed += 1,
+            }
+        }
+        let listening = match self.selection.is_everything() {
+            true => HashSet::new(),
+            false => self.listening()?,
+        };
+        Ok((Sample { wall, at, sockets, listening, malformed }, replies))
+    }
+
+    /// Who listens decides who is the server, whether or not it is selected.
+    fn listening(&self) -> Result<HashSet<u16>, Failure> {
+        let sockets = start(&Query::new().with_states([State::Listen]))?;
+        let sockets: Vec<Socket> = sockets.filter_map(Result::ok).collect();
+        Ok(ports(&sockets).collect())
     }
 }
 
-fn ports(sockets: &[Socket]) -> impl Iterator<Item = u16> {
+/// The ports of the listeners among them.
+pub(crate) fn ports(sockets: &[Socket]) -> impl Iterator<Item = u16> {
     let listeners = sockets.iter().filter(|socket| socket.state == State::Listen);
     listeners.map(|socket| socket.local.port())
 }
 
-/// All sockets of a query, and how many could not be decoded.
-fn dump(query: &Query) -> Result<(Vec<Socket>, usize), Failure> {
-    let (mut sockets, mut malformed) = (Vec::new(), 0);
-    let dump = query.dump().map_err(|error| Failure::kernel(&error))?;
-    for socket in dump {
-        match socket {
-            Ok(socket) => sockets.push(socket),
-            Err(error) if error.kind() == InvalidData && !is_filter(&error) => malformed += 1,
-            Err(error) => return Err(Failure::kernel(&error)),
-        }
-    }
-    Ok((sockets, malformed))
+fn start(query: &Query) -> Result<tcpinfo::diag::Sockets, Failure> {
+    query.dump().map_err(|error| Failure::kernel(&error))
 }
 
-fn is_filter(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<tcpinfo::diag::FilterError>())
+fn is_held(socket: &Socket, inodes: Option<&HashSet<u32>>) -> bool {
+    inodes.is_none_or(|inodes| socket.inode.is_some_and(|inode| inodes.contains(&inode)))
+}
+
+/// Whether an error is about one socket alone.
+fn is_malformed(error: &io::Error) -> bool {
+    let is_filter = error.get_ref().is_some_and(|inner| inner.is::<FilterError>());
+    error.kind() == InvalidData && !is_filter
 }

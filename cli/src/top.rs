@@ -10,13 +10,13 @@ use self::screen::Notes;
 use self::table::{Content, name};
 use self::terminal::Screen;
 use self::view::{Act, View};
-use crate::args::Top;
+use crate::args::{Replay, Top};
 use crate::failure::{Failure, Status};
+use crate::feed::{Feed, Player};
 use crate::flow::Flows;
 use crate::names::Names;
 use crate::rows::{Key, Row, rows, sort};
-use crate::sample::Sampler;
-use crate::select::Selection;
+use crate::select::Wanted;
 
 // A file uses only files below its own line:
 //
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The latest sample and what is made of it.
 struct Model {
-    sampler: Sampler,
+    feed: Feed,
     flows: Flows,
     names: Names,
     courses: Courses,
@@ -45,16 +45,25 @@ struct Model {
 }
 
 pub(crate) fn run(top: &Top) -> Result<Status, Failure> {
-    let selection = Selection::new(&top.filters)?;
-    let query = selection.query(false).with_memory().with_congestion();
+    let feed = Feed::live(&Wanted::from(&top.filters))?;
+    show(feed, View::new(top.by, top.sort, top.interval))
+}
+
+/// Shows a recording.
+pub(crate) fn replay(replay: &Replay, player: Player) -> Result<Status, Failure> {
+    let mut view = View::new(replay.by, replay.sort, Duration::from_secs(1));
+    view.recorded = true;
+    show(Feed::Recorded(Box::new(player)), view)
+}
+
+fn show(feed: Feed, mut view: View) -> Result<Status, Failure> {
     let mut model = Model {
-        sampler: Sampler::new(selection, query),
+        feed,
         flows: Flows::default(),
         names: Names::default(),
         courses: Courses::default(),
         rows: Vec::new(),
     };
-    let mut view = View::new(top.by, top.sort, top.interval);
     // Before the terminal is taken over: what goes wrong here is a plain sentence.
     model.sample(&mut view)?;
     let mut screen = Screen::open()?;
@@ -102,7 +111,8 @@ fn watch(screen: &mut Screen, view: &mut View, model: &mut Model) -> Result<(), 
                 model.sample(view)?;
             }
             Some(Act::Regroup) => model.regroup(view),
-            Some(Act::Draw | Act::Step(_)) => {}
+            Some(Act::Step(samples)) => model.step(view, samples)?,
+            Some(Act::Draw) => {}
         }
         is_drawn = false;
     }
@@ -110,14 +120,37 @@ fn watch(screen: &mut Screen, view: &mut View, model: &mut Model) -> Result<(), 
 }
 
 impl Model {
-    /// Takes a sample, and makes the rows of it.
+    /// How many samples before the wanted one are played in a step.
+    const BEFORE: usize = 12;
+
+    /// Takes a sample, and makes the rows of it. At the end of a recording it pauses.
     fn sample(&mut self, view: &mut View) -> Result<(), Failure> {
-        let sample = self.sampler.sample()?;
-        self.names.read_units(&sample.sockets);
-        self.names.refresh_processes(&sample.sockets);
-        self.flows.update(sample);
+        match self.feed.next(&mut self.names)? {
+            Some(sample) => self.flows.update(sample),
+            None => view.paused = true,
+        }
         self.regroup(view);
         self.courses.note(&self.rows);
+        Ok(())
+    }
+
+    /// Goes so many samples forward or back in a recording, and stays there.
+    fn step(&mut self, view: &mut View, samples: i64) -> Result<(), Failure> {
+        let Feed::Recorded(player) = &mut self.feed else { return Ok(()) };
+        let now = player.position() as i64 - 1;
+        let wanted = (now + samples).clamp(0, player.len() as i64 - 1) as usize;
+        // Rates, windows and courses come from the samples before.
+        player.seek(wanted.saturating_sub(Self::BEFORE));
+        (self.flows, self.courses) = (Flows::default(), Courses::default());
+        while let Feed::Recorded(player) = &mut self.feed
+            && player.position() <= wanted
+        {
+            if let Some(sample) = player.next(&mut self.names)? {
+                self.flows.update(sample);
+            }
+        }
+        view.paused = true;
+        self.regroup(view);
         Ok(())
     }
 
@@ -157,6 +190,21 @@ impl Model {
         let warning = (hidden > 0).then(|| {
             format!("{hidden} processes of other users have no names here: only root sees them")
         });
-        Notes { warning, moment: None }
+        let moment = match &self.feed {
+            Feed::Live(_) => None,
+            Feed::Recorded(player) => Some(slider(player)),
+        };
+        Notes { warning, moment }
     }
+}
+
+/// Where in a recording one is: time of the day, and a line with a mark.
+fn slider(player: &Player) -> String {
+    const WIDTH: usize = 20;
+    let (position, len) = (player.position().max(1), player.len());
+    let mark = (position - 1) * (WIDTH - 1) / (len - 1).max(1);
+    let line: String = (0..WIDTH).map(|at| if at == mark { '●' } else { '─' }).collect();
+    let seconds = player.wall().as_secs();
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC {line} {position}/{len}", seconds % 60)
 }

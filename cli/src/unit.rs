@@ -62,7 +62,8 @@ fn walk(
     Ok(())
 }
 
-fn is_called(path: &Path, name: &str) -> bool {
+/// Whether a control group of this path, or of this last part of one, has the name.
+pub(crate) fn is_called(path: &Path, name: &str) -> bool {
     let Some(last) = path.file_name().and_then(|last| last.to_str()) else { return false };
     let bare = [".service", ".scope", ".slice"].iter().find_map(|end| last.strip_suffix(end));
     // `docker-0123456789ab….scope`, `cri-containerd-…`, or the id alone.

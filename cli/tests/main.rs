@@ -1,8 +1,10 @@
 //! The program `tcpinfo` as a user runs it.
 
 mod failures;
+mod generate;
 mod list;
 mod program;
+mod record;
 mod ss;
 mod terminal;
 mod top;

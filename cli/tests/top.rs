@@ -119,7 +119,7 @@ fn enter_shows_every_field_of_a_connection() {
     terminal.send("/");
     terminal.line("search: _");
     terminal.send(&format!("> 127.0.0.1:{port}\r"));
-    terminal.line("1 connections");
+    terminal.line("1 connection ");
     terminal.send("\r");
     let title = format!("{} - 127.0.0.1:{port}", client.local_addr().expect("it is connected"));
     terminal.line(&title);

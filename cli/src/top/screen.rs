@@ -72,7 +72,10 @@ fn totals(
         let known: Vec<f64> = content.rows.iter().filter_map(of).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>())
     };
-    let mut parts = vec![format!("{connections} connections")];
+    let mut parts = vec![match connections {
+        1 => "1 connection".to_owned(),
+        count => format!("{count} connections"),
+    }];
     parts.extend(sum(|row| row.sent).map(|rate| format!("sent {}", text::rate(rate))));
     parts.extend(sum(|row| row.received).map(|rate| format!("received {}", text::rate(rate))));
     if view.paused {
