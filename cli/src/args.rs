@@ -22,6 +22,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Top(Top),
+    Explain(Explain),
     List(List),
     Record(Record),
     Replay(Replay),
@@ -83,7 +84,7 @@ pub(crate) struct Replay {
     #[arg(long, value_enum, default_value_t = By::Connection)]
     pub(crate) by: By,
     /// Greatest first by this column
-    #[arg(long, value_enum, default_value_t = Sort::Rate)]
+    #[arg(long, value_enum, default_value_t = Sort::Verdict)]
     pub(crate) sort: Sort,
     #[command(flatten)]
     pub(crate) filters: Filters,
@@ -98,7 +99,7 @@ pub(crate) struct Top {
     #[arg(long, value_enum, default_value_t = By::Connection)]
     pub(crate) by: By,
     /// Greatest first by this column
-    #[arg(long, value_enum, default_value_t = Sort::Rate)]
+    #[arg(long, value_enum, default_value_t = Sort::Verdict)]
     pub(crate) sort: Sort,
     /// Time between two samples
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
@@ -109,7 +110,7 @@ pub(crate) struct Top {
 
 impl Default for Top {
     fn default() -> Self {
-        let (by, sort) = (By::Connection, Sort::Rate);
+        let (by, sort) = (By::Connection, Sort::Verdict);
         Self { by, sort, interval: Duration::from_secs(1), filters: Filters::default() }
     }
 }
@@ -138,6 +139,8 @@ impl By {
 /// By what rows are sorted, the greatest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
+    /// What limits a connection, the worst first
+    Verdict,
     /// Bytes sent and received each second
     Rate,
     /// Bytes sent each second
@@ -174,6 +177,26 @@ pub(crate) struct Filters {
     /// Those of this systemd unit or container: a control group's name or path
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) unit: Vec<String>,
+}
+
+/// Say in a few sentences what limits some connections.
+///
+/// Watches them for a while and says what limits them, with the evidence, and what to look at next.
+/// The exit status is 0 if nothing is wrong, 1 if something is, and 3 if there is no such
+/// connection.
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// PID, :PORT, HOST:PORT, an address or a prefix of the other side, or the name of a unit
+    pub(crate) target: String,
+    /// How long to watch
+    #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub(crate) duration: Duration,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look at the end of a recording
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
 }
 
 /// Print the sockets once, or again and again.

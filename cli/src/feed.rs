@@ -61,7 +61,7 @@ impl Player {
         let frame = self.recording.frame(self.position).map_err(Failure::impossible)?;
         self.position += 1;
         names.learn(&frame.tables);
-        let Frame { wall, at, tables, replies } = frame;
+        let Frame { wall, at, took, tables, replies } = frame;
         let (mut sockets, mut malformed) = (Vec::with_capacity(replies.len()), 0);
         for reply in replies {
             match Socket::decode(reply, &kernel) {
@@ -70,9 +70,9 @@ impl Player {
             }
         }
         let listening = ports(&sockets).chain(tables.listening.iter().copied()).collect();
-        let (wall, at) = (UNIX_EPOCH + *wall, *at);
+        let (wall, at, took) = (UNIX_EPOCH + *wall, *at, *took);
         sockets.retain(|socket| self.wanted.includes(socket, names));
-        Ok(Some(Sample { wall, at, sockets, listening, malformed }))
+        Ok(Some(Sample { wall, at, took, sockets, listening, malformed }))
     }
 
     /// How many samples there are.
@@ -92,6 +92,11 @@ impl Player {
 
     /// When the sample that was played last was taken, since 1970.
     pub(crate) fn wall(&self) -> Duration {
-        self.recording.wall(self.position.saturating_sub(1))
+        self.wall_of(self.position.saturating_sub(1))
+    }
+
+    /// When a sample was taken, since 1970.
+    pub(crate) fn wall_of(&self, at: usize) -> Duration {
+        self.recording.wall(at)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tcpinfo::diag::Socket;
-use tcpinfo::{State, TcpInfo};
+use tcpinfo::{State, TcpInfo, Verdict};
 
 use crate::column::queueing_delay;
 use crate::sample::Sample;
@@ -14,10 +14,14 @@ use crate::sample::Sample;
 pub(crate) struct Flow {
     /// As the latest sample has it.
     pub(crate) socket: Socket,
-    /// When it was sampled, since the first sample.
-    pub(crate) at: Duration,
+    /// When the latest dump began, since the first sample.
+    at: Duration,
+    /// When it ended.
+    end: Duration,
     pub(crate) rates: Rates,
     pub(crate) history: VecDeque<Point>,
+    /// What limited it since the window began. Absent until there are two samples.
+    pub(crate) verdict: Option<Verdict>,
     counts: Counts,
     /// Where the window begins, and where the next one will.
     window: [Option<(Duration, TcpInfo)>; 2],
@@ -64,14 +68,16 @@ impl Flow {
     /// The window begins so long ago, or up to twice that.
     const WINDOW: Duration = Duration::from_secs(5);
 
-    fn new(socket: Socket, at: Duration) -> Self {
+    fn new(socket: Socket, at: Duration, end: Duration) -> Self {
         let counts = Counts::of(&socket);
         let begin = socket.info.clone().map(|info| (at, info));
         let mut flow = Self {
             socket,
             at,
+            end,
             rates: Rates::default(),
             history: VecDeque::new(),
+            verdict: None,
             counts,
             window: [begin.clone(), begin],
         };
@@ -79,7 +85,7 @@ impl Flow {
         flow
     }
 
-    fn update(&mut self, socket: Socket, at: Duration) {
+    fn update(&mut self, socket: Socket, at: Duration, end: Duration) {
         let elapsed = at.saturating_sub(self.at).as_secs_f64();
         let counts = Counts::of(&socket);
         let rate = |earlier: Option<u64>, later: Option<u64>| {
@@ -91,13 +97,16 @@ impl Flow {
             sent: rate(self.counts.sent, counts.sent),
             received: rate(self.counts.received, counts.received),
         };
-        (self.socket, self.at, self.counts) = (socket, at, counts);
+        (self.socket, self.at, self.end, self.counts) = (socket, at, end, counts);
         let next = self.window[1].as_ref().map(|(begin, _)| *begin);
         if next.is_none_or(|begin| at.saturating_sub(begin) >= Self::WINDOW) {
             let begin = self.socket.info.clone().map(|info| (at, info));
             self.window.swap(0, 1);
             self.window[1] = begin;
         }
+        let later = self.socket.info.as_ref();
+        let judge = |((earlier, elapsed), later)| Verdict::between(earlier, later, elapsed);
+        self.verdict = self.earlier().zip(later).map(judge);
         self.note();
     }
 
@@ -114,11 +123,11 @@ impl Flow {
         });
     }
 
-    /// The reading at the begin of the window, and how long ago it was.
+    /// The reading at the begin of the window, and how long ago that was at most: a verdict doubts
+    /// what grew by more than the time that passed.
     pub(crate) fn earlier(&self) -> Option<(&TcpInfo, Duration)> {
         let (begin, info) = self.window[0].as_ref()?;
-        let elapsed = self.at.saturating_sub(*begin);
-        (!elapsed.is_zero()).then_some((info, elapsed))
+        (self.at > *begin).then(|| (info, self.end.saturating_sub(*begin)))
     }
 
     /// Bytes sent and retransmitted within the window.
@@ -158,15 +167,16 @@ pub(crate) struct Flows {
 impl Flows {
     /// Takes in a sample. What is not in it has ended.
     pub(crate) fn update(&mut self, sample: Sample) {
-        let Sample { at, sockets, listening, .. } = sample;
+        let Sample { at, took, sockets, listening, .. } = sample;
+        let end = at + took;
         self.listening = listening;
         for socket in sockets {
             match self.by_cookie.get_mut(&socket.cookie) {
                 // A dump can have a socket twice.
                 Some(flow) if flow.at == at => {}
-                Some(flow) => flow.update(socket, at),
+                Some(flow) => flow.update(socket, at, end),
                 None => {
-                    self.by_cookie.insert(socket.cookie, Flow::new(socket, at));
+                    self.by_cookie.insert(socket.cookie, Flow::new(socket, at, end));
                 }
             }
         }

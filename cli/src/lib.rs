@@ -14,21 +14,24 @@ use clap::Parser;
 // A file uses only files below its own line:
 //
 //     replay           shows a recording
-//     list top record  generate: the other commands
+//     list top record  explain, generate: the other commands
 //     output rows      rows of text, or one object a line; connections, or groups of them
 //     flow   feed      connections over time; where samples come from
 //     column sample    what can be printed of a socket; asks the kernel
-//     select           from filters to a query
+//     select  target   from filters and targets to a query
 //     names            processes and units by number
 //     recording  unit  a file of samples; control groups by name
 //     text   args      numbers for people; the arguments
+//     judge            what a verdict means
 //     failure          a sentence and an exit status
 mod args;
 mod column;
+mod explain;
 mod failure;
 mod feed;
 mod flow;
 mod generate;
+mod judge;
 mod list;
 mod names;
 mod output;
@@ -38,6 +41,7 @@ mod replay;
 mod rows;
 mod sample;
 mod select;
+mod target;
 mod text;
 mod top;
 mod unit;
@@ -70,6 +74,7 @@ fn dispatch(arguments: Arguments) -> Result<Status, Failure> {
     match arguments.command {
         None => top::run(&args::Top::default()),
         Some(Command::Top(top)) => top::run(&top),
+        Some(Command::Explain(explain)) => explain::run(&explain),
         Some(Command::List(list)) => list::run(&list),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(&replay),

@@ -52,7 +52,8 @@ pub(crate) fn run(record: &Record) -> Result<Status, Failure> {
         tables.listening = sample.listening.into_iter().collect();
         let wall = sample.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         (samples, sockets) = (samples + 1, replies.len());
-        ring.append(Frame { wall, at: sample.at, tables, replies }).map_err(failed)?;
+        ring.append(Frame { wall, at: sample.at, took: sample.took, tables, replies })
+            .map_err(failed)?;
         let left = record.duration.map(|time| time.saturating_sub(begun.elapsed()));
         if left == Some(Duration::ZERO) {
             break;

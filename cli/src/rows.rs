@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpinfo::State;
+use tcpinfo::{Cause, State};
 
 use crate::args::{By, Sort};
 use crate::flow::{Flow, Flows};
+use crate::judge::{severity, worst};
 use crate::names::{Names, Process};
 
 /// What tells a row from others.
@@ -32,6 +33,8 @@ pub(crate) enum Key {
 pub(crate) struct Row {
     pub(crate) key: Key,
     pub(crate) connections: usize,
+    /// The worst of a group, and how many have it.
+    pub(crate) verdict: Option<(Cause, usize)>,
     /// The median of a group.
     pub(crate) rtt: Option<Duration>,
     /// The greatest of a group, like the next one.
@@ -53,6 +56,7 @@ impl Row {
         Self {
             key: Key::Connection(flow.socket.cookie),
             connections: 1,
+            verdict: flow.verdict.map(|verdict| (verdict.cause, 1)),
             rtt: flow.rtt(),
             queueing_delay: flow.queueing_delay(),
             stalled: flow.stalled(),
@@ -74,6 +78,7 @@ impl Row {
     fn rank(&self, sort: Sort) -> Option<f64> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         match sort {
+            Sort::Verdict => self.verdict.map(|(cause, _)| severity(cause) as f64),
             Sort::Rate => self.rate(),
             Sort::Sent => self.sent,
             Sort::Received => self.received,
@@ -91,6 +96,7 @@ impl Row {
 #[derive(Default)]
 struct Sums {
     connections: usize,
+    causes: Vec<Cause>,
     rtts: Vec<Duration>,
     queueing_delay: Option<Duration>,
     stalled: Option<Duration>,
@@ -111,6 +117,7 @@ impl Sums {
     fn add(&mut self, flow: &Flow) {
         let row = Row::of(flow);
         self.connections += usize::from(flow.socket.state != State::Listen);
+        self.causes.extend(flow.verdict.map(|verdict| verdict.cause));
         self.rtts.extend(row.rtt);
         self.queueing_delay = self.queueing_delay.max(row.queueing_delay);
         self.stalled = self.stalled.max(row.stalled);
@@ -129,6 +136,7 @@ impl Sums {
         Row {
             key,
             connections: self.connections,
+            verdict: worst(self.causes),
             rtt: (!self.rtts.is_empty()).then(|| *self.rtts.select_nth_unstable(middle).1),
             queueing_delay: self.queueing_delay,
             stalled: self.stalled,

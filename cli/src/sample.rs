@@ -17,6 +17,8 @@ pub(crate) struct Sample {
     pub(crate) wall: SystemTime,
     /// When the dump began, since the first one.
     pub(crate) at: Duration,
+    /// How long it took: each socket was read at some moment of it.
+    pub(crate) took: Duration,
     pub(crate) sockets: Vec<Socket>,
     /// Local ports that a program listens on.
     pub(crate) listening: HashSet<u16>,
@@ -50,11 +52,12 @@ impl Sampler {
                 Err(error) => return Err(Failure::kernel(&error)),
             }
         }
+        let took = self.begun.elapsed().saturating_sub(at);
         let listening = match self.selection.is_everything() {
             true => ports(&sockets).collect(),
             false => self.listening()?,
         };
-        Ok(Sample { wall, at, sockets, listening, malformed })
+        Ok(Sample { wall, at, took, sockets, listening, malformed })
     }
 
     /// Dumps once, and returns what the kernel sent as well: one reply for each socket.
@@ -73,11 +76,12 @@ impl Sampler {
                 Err(_) => malformed += 1,
             }
         }
+        let took = self.begun.elapsed().saturating_sub(at);
         let listening = match self.selection.is_everything() {
             true => HashSet::new(),
             false => self.listening()?,
         };
-        Ok((Sample { wall, at, sockets, listening, malformed }, replies))
+        Ok((Sample { wall, at, took, sockets, listening, malformed }, replies))
     }
 
     /// Who listens decides who is the server, whether or not it is selected.

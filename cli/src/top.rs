@@ -14,6 +14,7 @@ use crate::args::{Replay, Top};
 use crate::failure::{Failure, Status};
 use crate::feed::{Feed, Player};
 use crate::flow::Flows;
+use crate::judge::words;
 use crate::names::Names;
 use crate::rows::{Key, Row, rows, sort};
 use crate::select::Wanted;
@@ -167,7 +168,7 @@ impl Model {
         view.follow(&self.rows);
     }
 
-    /// What the search looks at: addresses, process and unit.
+    /// What the search looks at: addresses, process, unit and verdict.
     fn searched(&self, key: &Key) -> String {
         let mut text = name(key, &self.content(), usize::MAX);
         if let Key::Connection(cookie) = key {
@@ -176,6 +177,8 @@ impl Model {
             text.extend(process.map(|process| format!(" {}/{}", process.command, process.pid)));
             let unit = socket.and_then(|socket| self.names.unit(socket));
             text.extend(unit.map(|unit| format!(" {unit}")));
+            let verdict = self.flows.get(*cookie).and_then(|flow| flow.verdict);
+            text.extend(verdict.map(|verdict| format!(" {}", words(verdict.cause))));
         }
         text
     }

@@ -1,5 +1,6 @@
 //! The program `tcpinfo` as a user runs it.
 
+mod explain;
 mod failures;
 mod generate;
 mod list;

@@ -167,10 +167,23 @@ fn every_word_of_ss_is_in_the_object() {
         (before == ours()).then_some((theirs, before))
     });
     // What grows while nothing happens, what `ss` works out itself, and what is compared elsewhere.
-    let apart = ["lastsnd", "lastrcv", "lastack", "busy", "send", "<->", "cgroup", "its numbers"];
+    let apart = [
+        "lastsnd",
+        "lastrcv",
+        "lastack",
+        "busy",
+        "send",
+        "<->",
+        "cgroup",
+        "rwnd_limited",
+        "sndbuf_limited",
+        "its numbers",
+    ];
     for words in theirs.values_mut() {
         words.retain(|name, _| !apart.contains(&&**name));
     }
-    assert_eq!(theirs.len(), 3);
+    // Another test's connection, in TIME_WAIT, can have had this port.
+    theirs.retain(|cookie, _| ours.contains_key(cookie));
+    assert!(theirs.len() >= 3, "{theirs:?}");
     assert_eq!(theirs, ours, "ss on the left, tcpinfo on the right");
 }

@@ -17,14 +17,16 @@ use flate2::{Compression, Crc};
 /// | 3 | zero |
 /// | 8 | nanoseconds since 1970 |
 /// | 8 | nanoseconds since the recording started, by a clock that nobody sets |
+/// | 4 | microseconds that the dump took |
 /// | 4 | length of what follows the head |
 /// | 4 | length of that without compression |
-/// | 4 | CRC-32 of the bytes 4 to 32 and of what follows the head |
+/// | 4 | CRC-32 of the bytes 4 to 36 and of what follows the head |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) is_key: bool,
     pub(super) wall: Duration,
     pub(super) at: Duration,
+    pub(super) took: Duration,
     pub(super) packed: usize,
     plain: usize,
 }
@@ -40,7 +42,7 @@ pub(super) enum HeadError {
 
 impl Head {
     pub(super) const MARK: [u8; 4] = [0xf5, b'T', b'C', b'P'];
-    pub(super) const LEN: usize = 36;
+    pub(super) const LEN: usize = 40;
     /// No sample is larger: half a million sockets.
     const MOST: usize = 256 << 20;
 
@@ -53,15 +55,16 @@ impl Head {
             |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let time =
             |at: usize| Duration::from_nanos(u64::from(word(at)) | u64::from(word(at + 4)) << 32);
-        let [packed, plain] = [word(24), word(28)].map(|len| len as usize);
+        let [packed, plain] = [word(28), word(32)].map(|len| len as usize);
         if head[..4] != Self::MARK || plain > Self::MOST {
             return Err(HeadError::Damaged);
         }
         let body = rest.get(..packed).ok_or(HeadError::CutOff)?;
-        if checksum(&head[4..32], body) != word(32) {
+        if checksum(&head[4..36], body) != word(36) {
             return Err(HeadError::Damaged);
         }
-        Ok(Self { is_key: head[4] == 1, wall: time(8), at: time(16), packed, plain })
+        let took = Duration::from_micros(word(24).into());
+        Ok(Self { is_key: head[4] == 1, wall: time(8), at: time(16), took, packed, plain })
     }
 
     fn encode(&self, body: &[u8]) -> Vec<u8> {
@@ -71,6 +74,7 @@ impl Head {
         for time in [self.wall, self.at] {
             head.extend((time.as_nanos() as u64).to_le_bytes());
         }
+        head.extend((self.took.as_micros() as u32).to_le_bytes());
         head.extend((self.packed as u32).to_le_bytes());
         head.extend((self.plain as u32).to_le_bytes());
         let sum = checksum(&head[4..], body);
@@ -107,6 +111,8 @@ pub(crate) struct Frame {
     pub(crate) wall: Duration,
     /// Since the recording started.
     pub(crate) at: Duration,
+    /// How long the dump took.
+    pub(crate) took: Duration,
     pub(crate) tables: Tables,
     /// As the kernel sent them.
     pub(crate) replies: Vec<Vec<u8>>,
@@ -149,6 +155,7 @@ impl Frame {
             is_key: earlier.is_none(),
             wall: self.wall,
             at: self.at,
+            took: self.took,
             packed: body.len(),
             plain: plain.len(),
         };
@@ -189,7 +196,7 @@ impl Frame {
             expected = at + 1;
         }
         let tables = Tables { processes, units, hidden, listening };
-        Some(Self { wall: head.wall, at: head.at, tables, replies })
+        Some(Self { wall: head.wall, at: head.at, took: head.took, tables, replies })
     }
 }
 

@@ -20,7 +20,8 @@ fn frame(second: u64, replies: Vec<Vec<u8>>) -> Frame {
         listening: vec![80, 443],
     };
     let at = Duration::from_secs(second);
-    Frame { wall: Duration::from_secs(1_795_000_000) + at, at, tables, replies }
+    let wall = Duration::from_secs(1_795_000_000) + at;
+    Frame { wall, at, took: Duration::from_micros(second * 7), tables, replies }
 }
 
 /// Sockets come, go and change their order; lengths differ.

@@ -8,6 +8,7 @@ use super::course::blocks;
 use super::palette::Palette;
 use super::view::View;
 use crate::flow::Flow;
+use crate::judge::advice;
 use crate::names::Names;
 use crate::text;
 
@@ -43,6 +44,9 @@ fn lines(flow: &Flow, names: &Names, width: usize) -> Vec<(bool, String)> {
     about.extend(names.unit(socket).map(|unit| unit.to_string()));
     about.extend(socket.uid.map(|uid| format!("user {uid}")));
     lines.push((false, about.join("  ")));
+    let verdict = flow.verdict.map_or_else(|| "no verdict yet".into(), |it| it.to_string());
+    lines.push((false, format!("Verdict: {verdict}")));
+    lines.extend(flow.verdict.as_ref().and_then(advice).map(|it| (false, format!("Next: {it}"))));
     let room = width.saturating_sub(24).min(Flow::COURSE);
     let rtts = flow.history.iter().map(|point| point.rtt);
     let rates = flow.history.iter().map(|point| point.throughput);

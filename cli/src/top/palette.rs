@@ -56,4 +56,8 @@ impl Palette {
     pub(crate) fn notable(self) -> Style {
         self.coloured(Color::Magenta)
     }
+
+    pub(crate) fn good(self) -> Style {
+        self.coloured(Color::Green)
+    }
 }

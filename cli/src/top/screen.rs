@@ -120,10 +120,11 @@ const HELP: &[(&str, &str)] = &[
     ("mouse", "a heading sorts, a row is selected, once more opens it"),
     ("Ctrl-Z, q, Ctrl-C", "to the shell for a while; quit"),
     ("", ""),
+    ("VERDICT", "what limits it; Enter shows the evidence"),
     ("RTT", "round-trip time, smoothed by the kernel; of a group the median"),
     ("QUEUE", "what queues add to it: less the least of the last minutes"),
     ("RETRANS", "part of the bytes sent that were sent again, of the last seconds"),
-    ("SENT RECEIVED", "bytes each second"),
+    ("SENT RECV", "bytes each second"),
     ("UNSENT", "bytes that wait in the send buffer"),
     ("STALLED", "time since the peer answered, while a timeout has passed"),
 ];

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use tcpinfo::State;
+use tcpinfo::{Cause, State};
 
 use super::course::{Courses, blocks};
 use super::palette::Palette;
 use super::view::View;
 use crate::args::{By, Sort};
 use crate::flow::{Flow, Flows, Point};
+use crate::judge::{is_wrong, words};
 use crate::names::Names;
 use crate::rows::{Key, Row};
 use crate::text;
@@ -28,6 +29,7 @@ pub(crate) struct Content<'c> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     Name,
+    Verdict,
     Process,
     Connections,
     Rtt,
@@ -39,6 +41,13 @@ enum Cell {
     RateCourse,
     Unsent,
     Stalled,
+}
+
+impl Cell {
+    /// Whether it stands at the left side of its column.
+    fn is_text(self) -> bool {
+        matches!(self, Self::Name | Self::Verdict | Self::Process)
+    }
 }
 
 /// A column of the table.
@@ -65,6 +74,7 @@ const fn heading(
 /// From left to right.
 const HEADINGS: &[Heading] = &[
     heading(Cell::Name, "", 24, 0, None),
+    heading(Cell::Verdict, "VERDICT", 14, 1, Some(Sort::Verdict)),
     heading(Cell::Process, "PROCESS", 20, 8, None),
     heading(Cell::Connections, "CONNS", 6, 2, Some(Sort::Connections)),
     heading(Cell::Rtt, "RTT", 6, 3, Some(Sort::Rtt)),
@@ -72,7 +82,7 @@ const HEADINGS: &[Heading] = &[
     heading(Cell::Queue, "QUEUE", 6, 7, Some(Sort::Queue)),
     heading(Cell::Retransmitted, "RETRANS", 7, 4, Some(Sort::Retransmitted)),
     heading(Cell::Sent, "SENT", 7, 5, Some(Sort::Sent)),
-    heading(Cell::Received, "RECEIVED", 8, 6, Some(Sort::Received)),
+    heading(Cell::Received, "RECV", 7, 6, Some(Sort::Received)),
     heading(Cell::RateCourse, "RATE COURSE", 12, 11, Some(Sort::Rate)),
     heading(Cell::Unsent, "UNSENT", 6, 12, Some(Sort::Unsent)),
     heading(Cell::Stalled, "STALLED", 7, 9, Some(Sort::Stalled)),
@@ -87,14 +97,19 @@ fn layout(by: By, width: u16) -> Vec<(&'static Heading, u16)> {
         _ => true,
     });
     wanted.sort_by_key(|heading| heading.priority);
+    let own_width = |heading: &Heading| match heading.cell {
+        // A group also says how many connections have it.
+        Cell::Verdict if by != By::Connection => heading.width + 3,
+        _ => heading.width,
+    };
     let mut used = 0;
     // One column between two.
     let fits = |heading: &&Heading| {
-        used += heading.width + u16::from(used > 0);
+        used += own_width(heading) + u16::from(used > 0);
         heading.cell == Cell::Name || used <= width
     };
     let fitting: Vec<&Heading> = wanted.into_iter().take_while(fits).collect();
-    let others: u16 = fitting.iter().skip(1).map(|heading| heading.width + 1).sum();
+    let others: u16 = fitting.iter().skip(1).map(|heading| own_width(heading) + 1).sum();
     let place = |heading: &&Heading| {
         HEADINGS.iter().position(|other| other.cell == heading.cell).unwrap_or_default()
     };
@@ -102,7 +117,7 @@ fn layout(by: By, width: u16) -> Vec<(&'static Heading, u16)> {
     fitting.sort_by_key(place);
     let width_of = |heading: &Heading| match heading.cell {
         Cell::Name => width.saturating_sub(others),
-        _ => heading.width,
+        _ => own_width(heading),
     };
     fitting.into_iter().map(|heading| (heading, width_of(heading))).collect()
 }
@@ -125,7 +140,7 @@ pub(crate) fn draw(
         };
         let is_sorted = heading.sort == Some(view.sort);
         let style = if is_sorted { palette.sorted() } else { palette.heading() };
-        put(buffer, (x, area.y), *width, &title, heading.cell != Cell::Name, style);
+        put(buffer, (x, area.y), *width, &title, !heading.cell.is_text(), style);
         if let Some(sort) = heading.sort {
             view.headings.push((x, x + width, sort));
         }
@@ -139,7 +154,7 @@ pub(crate) fn draw(
         let mut x = area.x;
         for (heading, width) in &columns {
             let (text, style) = cell(heading.cell, row, content, usize::from(*width), palette);
-            let right = !matches!(heading.cell, Cell::Name | Cell::Process);
+            let right = !heading.cell.is_text();
             put(buffer, (x, y), *width, &text, right, style);
             x += width + 1;
         }
@@ -186,8 +201,14 @@ fn cell(
         Cell::Process => {
             let flow = flow(&row.key, content);
             let process = flow.and_then(|flow| content.names.process(&flow.socket));
-            faint(process.map(|process| format!("{}/{}", process.command, process.pid)))
+            faint(process.map(|process| {
+                // The number is never cut off.
+                let pid = format!("/{}", process.pid);
+                let room = width.saturating_sub(pid.len());
+                process.command.chars().take(room).chain(pid.chars()).collect()
+            }))
         }
+        Cell::Verdict => verdict(row, palette),
         Cell::Connections => faint(Some(row.connections.to_string())),
         Cell::Rtt => faint(row.rtt.map(text::time)),
         Cell::Queue => faint(row.queueing_delay.map(text::time)),
@@ -212,6 +233,22 @@ fn cell(
             (course(row, content, |point| point.throughput, width), palette.course())
         }
     }
+}
+
+/// The cause in words; of a group the worst, with how many have it.
+fn verdict(row: &Row, palette: Palette) -> (String, Style) {
+    let Some((cause, count)) = row.verdict else { return ("-".into(), palette.faint()) };
+    let style = match cause {
+        cause if is_wrong(cause) => palette.bad(),
+        Cause::Healthy => palette.good(),
+        Cause::TooLittle => palette.faint(),
+        _ => palette.plain(),
+    };
+    let words = match matches!(row.key, Key::Connection(_)) {
+        true => words(cause),
+        false => format!("{count} {}", words(cause)),
+    };
+    (words, style)
 }
 
 fn flow<'c>(key: &Key, content: &Content<'c>) -> Option<&'c Flow> {
@@ -251,7 +288,7 @@ pub(crate) fn group_name(key: &Key, by: By) -> String {
     match key {
         Key::Connection(cookie) => format!("{cookie}"),
         Key::Server(port) => format!("server :{port}"),
-        Key::Client(peer) => format!("client of {peer}"),
+        Key::Client(peer) => format!("to {peer}"),
         Key::Process(process) => format!("{}/{}", process.command, process.pid),
         Key::Unit(unit) => unit.to_string(),
         Key::Nobody if by == By::Unit => "no unit".into(),
@@ -283,10 +320,10 @@ mod tests {
         let names = |by, width| -> Vec<&str> {
             titles(by, width).into_iter().map(|(title, _)| title).collect()
         };
-        let narrow = ["", "RTT", "QUEUE", "RETRANS", "SENT", "RECEIVED"];
+        let narrow = ["", "VERDICT", "RTT", "QUEUE", "RETRANS", "SENT", "RECV"];
         assert_eq!(names(By::Connection, 80), narrow);
         assert_eq!(names(By::Connection, 200).len(), HEADINGS.len() - 1);
-        assert_eq!(names(By::Unit, 80)[1], "CONNS");
+        assert_eq!(names(By::Unit, 80)[1..3], ["VERDICT", "CONNS"]);
         assert_eq!(titles(By::Connection, 10), [("", 10)]);
     }
 }

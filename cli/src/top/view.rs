@@ -64,7 +64,8 @@ pub(crate) struct View {
 }
 
 /// The orders in the order in which `<` and `>` go through them.
-const SORTS: [Sort; 9] = [
+const SORTS: [Sort; 10] = [
+    Sort::Verdict,
     Sort::Rate,
     Sort::Sent,
     Sort::Received,
@@ -148,6 +149,9 @@ impl View {
                 KeyCode::Char('l') => return Act::Sample,
                 _ => {}
             }
+        }
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            return Act::Draw;
         }
         match self.mode {
             Mode::Search => self.key_of_search(key.code),

@@ -10,6 +10,7 @@ fn rows(cookies: impl IntoIterator<Item = u64>) -> Vec<Row> {
     let row = |cookie| Row {
         key: Key::Connection(cookie),
         connections: 1,
+        verdict: None,
         rtt: None,
         queueing_delay: None,
         stalled: None,
@@ -118,6 +119,8 @@ fn sorts_and_groups_go_round() {
         press(&mut view, KeyCode::Char('>'), &rows);
     }
     assert_eq!(view.sort, Sort::Rate);
+    press(&mut view, KeyCode::Char('<'), &rows);
+    assert_eq!(view.sort, Sort::Verdict);
     press(&mut view, KeyCode::Char('<'), &rows);
     assert_eq!(view.sort, SORTS[SORTS.len() - 1]);
     press(&mut view, KeyCode::BackTab, &rows);

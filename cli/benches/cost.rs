@@ -1,0 +1,137 @@
+//! What the program costs with 10,000 sockets, beside `ss` and `/proc/net/tcp`:
+//! `cargo bench -p tcpinfo-cli`. With `-- --test`, everything once and with few sockets.
+//!
+//! Ratios of CPU time in one run, medians of several rounds. Fails where a promise does not hold.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+#[path = "../tests/terminal.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod terminal;
+
+use terminal::Terminal;
+
+/// Connections, each with both of its ends here.
+struct Connections(#[allow(dead_code, reason = "they are open as long as this")] Vec<TcpStream>);
+
+impl Connections {
+    fn open(sockets: usize) -> Self {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).expect("up to the maximum");
+        let mut all = Vec::with_capacity(sockets);
+        let mut listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        while all.len() < sockets {
+            if all.len() % 4000 == 0 {
+                listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+            }
+            let address = listener.local_addr().expect("it is bound");
+            all.push(TcpStream::connect(address).expect("it listens, and descriptors are left"));
+            all.push(listener.accept().expect("it connected").0);
+        }
+        Self(all)
+    }
+}
+
+/// CPU seconds of a shell's command, run so many times, its own children included.
+fn cpu(command: &str, times: usize) -> f64 {
+    let script = format!(
+        "TIMEFORMAT='%U %S'; time for ((i = 0; i < {times}; i++)); do {command} >/dev/null; done"
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().last().unwrap_or_default();
+    let seconds = last.split(' ').map(|number| number.parse::<f64>());
+    seconds.sum::<Result<f64, _>>().unwrap_or_else(|_| panic!("{command}: {text}")) / times as f64
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// CPU seconds that a process has used.
+fn used(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let (_, rest) = stat.rsplit_once(") ").expect("the name is in parentheses");
+    let words: Vec<&str> = rest.split(' ').collect();
+    // The kernel counts in hundredths of a second, whatever its tick is.
+    words[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number") / 100.0).sum()
+}
+
+/// The part of a core that the live table uses over this time.
+fn table(time: Duration, arguments: &[&str], keys: &str) -> f64 {
+    let mut terminal = Terminal::start((120, 40), arguments);
+    terminal.line("? help");
+    terminal.send(keys);
+    // The first samples and the names are not what it costs all the time.
+    thread::sleep(time / 8);
+    let (begun, before) = (Instant::now(), used(terminal.id()));
+    thread::sleep(time);
+    let share = (used(terminal.id()) - before) / begun.elapsed().as_secs_f64();
+    terminal.send("q");
+    terminal.end();
+    share
+}
+
+fn main() -> ExitCode {
+    let test = std::env::args().any(|argument| argument == "--test");
+    let (sockets, rounds, times, time) = match test {
+        true => (200, 1, 1, Duration::from_secs(1)),
+        false => (10_000, 7, 5, Duration::from_secs(20)),
+    };
+    let connections = Connections::open(sockets);
+    let program = env!("CARGO_BIN_EXE_tcpinfo");
+    let commands = [
+        ("ss -tina".to_owned(), None),
+        (format!("{program} list"), Some(0.3)),
+        (format!("{program} list --sort rtt"), None),
+        (format!("{program} list --json"), None),
+        (format!("{program} list --processes"), None),
+        ("ss -tna".to_owned(), None),
+        ("cat /proc/net/tcp".to_owned(), None),
+    ];
+    let mut seconds = vec![Vec::new(); commands.len()];
+    for _ in 0..rounds {
+        for ((command, _), seconds) in commands.iter().zip(&mut seconds) {
+            seconds.push(cpu(command, times));
+        }
+    }
+    let seconds: Vec<f64> = seconds.into_iter().map(median).collect();
+    let mut holds = true;
+    println!("CPU time with {sockets} sockets, and how many times that of ss -tina:");
+    for ((command, most), own) in commands.iter().zip(&seconds) {
+        let ratio = own / seconds[0];
+        let shown = command.replace(program, "tcpinfo");
+        let promise = most.map_or(String::new(), |most| format!(" of at most {most}"));
+        println!("  {shown:<28} {:>8.1} ms  {ratio:>5.2}{promise}", own * 1000.0);
+        holds &= most.is_none_or(|most| ratio <= most);
+    }
+    println!("Part of a core that the live table uses, a sample each second:");
+    for (what, arguments, keys, most) in [
+        ("connections", &["top"][..], "", Some(0.05)),
+        ("by process", &["top", "--by", "process"], "", None),
+        ("paused", &["top"], " ", Some(0.002)),
+    ] {
+        let share = table(time, arguments, keys);
+        let promise =
+            most.map_or(String::new(), |most| format!(" of at most {:.1} %", most * 100.0));
+        println!("  {what:<28} {:>8.2} %{promise}", share * 100.0);
+        holds &= most.is_none_or(|most| share <= most);
+    }
+    let file = std::env::temp_dir().join(format!("tcpinfo-cost-{}.rec", std::process::id()));
+    let mut record = Command::new(program);
+    let seconds = time.as_secs().to_string();
+    record.args(["record", "--for", &seconds]).arg(&file).output().expect("it starts");
+    let bytes = fs::metadata(&file).expect("it was written").len() as f64;
+    fs::remove_file(&file).expect("it was written");
+    let hourly = bytes / time.as_secs_f64() * 3600.0 / sockets as f64;
+    println!("Bytes of a recording for each idle socket and hour: {hourly:.0}");
+    drop(connections);
+    if holds || test { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
