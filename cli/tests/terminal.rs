@@ -35,6 +35,19 @@ impl Terminal {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::run(
+            (columns, lines),
+            &[&[env!("CARGO_BIN_EXE_tcpinfo")], arguments].concat(),
+            environment,
+        )
+    }
+
+    /// Runs any program with its arguments.
+    pub(crate) fn run(
+        (columns, lines): (u16, u16),
+        words: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("it is ours");
         unlockpt(&master).expect("it is ours");
@@ -47,7 +60,7 @@ impl Terminal {
         let end = || slave.try_clone().expect("a descriptor is free");
         // A session of its own, whose terminal this is: it gets the signal when the size changes.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(env!("CARGO_BIN_EXE_tcpinfo")).args(arguments);
+        command.arg("--ctty").args(words);
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         command.envs(environment.iter().copied());
         command.stdin(end()).stdout(end()).stderr(end());

@@ -263,6 +263,28 @@ fn the_terminal_is_given_back_however_it_ends() {
 }
 
 #[test]
+#[ignore = "needs setpriv, of util-linux: integration/test.sh"]
+fn what_is_hidden_is_said_in_one_line() {
+    let copy = std::env::temp_dir().join(format!("tcpinfo-hidden-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_tcpinfo"), &copy).expect("a new file");
+    let path = copy.to_str().expect("a text");
+    // Root sees everything, so somebody else has to look. Others cannot become somebody else, and
+    // see that root's processes are hidden.
+    let other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", path];
+    let is_root = rustix::process::geteuid().is_root();
+    let words = if is_root { &other[..] } else { &other[4..] };
+    let mut terminal = Terminal::run((100, 24), words, &[]);
+    let line = terminal.line("processes of other users");
+    let (count, rest) = line.split_once(' ').expect("two words");
+    assert!(count.parse::<usize>().is_ok_and(|count| count > 0), "{line}");
+    let expected = "processes of other users have no names here: only root sees them";
+    assert_eq!(rest, expected);
+    terminal.send("q");
+    assert_eq!(terminal.end().code(), Some(0));
+    std::fs::remove_file(&copy).expect("it was copied");
+}
+
+#[test]
 fn a_pipe_in_place_of_a_terminal_is_said_in_a_sentence() {
     let (status, sentence) = crate::program::fails(crate::program::tcpinfo(&[]));
     assert_eq!(status, 4);
