@@ -79,6 +79,17 @@ fn table(time: Duration, arguments: &[&str], keys: &str) -> f64 {
     share
 }
 
+/// Seconds until the live table shows rows.
+fn start() -> f64 {
+    let begun = Instant::now();
+    let mut terminal = Terminal::start((120, 40), &["top"]);
+    terminal.line("127.0.0.1:");
+    let took = begun.elapsed().as_secs_f64();
+    terminal.send("q");
+    terminal.end();
+    took
+}
+
 fn main() -> ExitCode {
     let test = std::env::args().any(|argument| argument == "--test");
     let (sockets, rounds, times, time) = match test {
@@ -112,6 +123,8 @@ fn main() -> ExitCode {
         println!("  {shown:<28} {:>8.1} ms  {ratio:>5.2}{promise}", own * 1000.0);
         holds &= most.is_none_or(|most| ratio <= most);
     }
+    let start = median((0..rounds).map(|_| start()).collect());
+    println!("Time from the start of the live table to its first rows: {:.0} ms", start * 1000.0);
     println!("Part of a core that the live table uses, a sample each second:");
     for (what, arguments, keys, most) in [
         ("connections", &["top"][..], "", Some(0.05)),

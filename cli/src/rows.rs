@@ -180,20 +180,24 @@ pub(crate) fn rows(flows: &Flows, names: &Names, by: By, within: Option<&(By, Ke
     groups.into_iter().map(|(key, sums)| sums.row(key)).collect()
 }
 
-/// Sorts, the greatest first and absent ones last; equal ones stay where they were before.
-pub(crate) fn sort(rows: &mut [Row], by: Sort, reverse: bool) {
-    let known = |rank: Option<f64>| rank.unwrap_or(f64::NEG_INFINITY);
-    rows.sort_unstable_by(|one, other| {
-        let order = match (one.rank(by), other.rank(by)) {
-            (Some(one), Some(other)) if reverse => one.total_cmp(&other),
-            (Some(one), Some(other)) => other.total_cmp(&one),
+/// Sorts, the greatest first and absent ones last; equal ones by their rate.
+pub(crate) fn sort(rows: Vec<Row>, by: Sort, reverse: bool) -> Vec<Row> {
+    // Each rank once, however often it is compared.
+    let mut ranked: Vec<(Option<f64>, f64, Row)> = rows
+        .into_iter()
+        .map(|row| (row.rank(by), row.rate().unwrap_or(f64::NEG_INFINITY), row))
+        .collect();
+    ranked.sort_unstable_by(|(one, busy, row), (other, busier, next)| {
+        let order = match (one, other) {
+            (Some(one), Some(other)) if reverse => one.total_cmp(other),
+            (Some(one), Some(other)) => other.total_cmp(one),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => Ordering::Equal,
         };
-        let busier = known(other.rate()).total_cmp(&known(one.rate()));
-        order.then(busier).then_with(|| one.key.cmp(&other.key))
+        order.then(busier.total_cmp(busy)).then_with(|| row.key.cmp(&next.key))
     });
+    ranked.into_iter().map(|(.., row)| row).collect()
 }
 
 #[cfg(test)]
@@ -212,19 +216,18 @@ mod tests {
 
     #[test]
     fn the_greatest_is_first_and_the_absent_last_either_way() {
-        let mut rows = vec![row(1, None, None), row(2, Some(5), None), row(3, Some(9), None)];
+        let rows = vec![row(1, None, None), row(2, Some(5), None), row(3, Some(9), None)];
         let keys = [1, 2, 3].map(Key::Connection);
-        sort(&mut rows, Sort::Rtt, false);
+        let rows = sort(rows, Sort::Rtt, false);
         assert_eq!(order(&rows), [&keys[2], &keys[1], &keys[0]]);
-        sort(&mut rows, Sort::Rtt, true);
+        let rows = sort(rows, Sort::Rtt, true);
         assert_eq!(order(&rows), [&keys[1], &keys[2], &keys[0]]);
     }
 
     #[test]
     fn equal_rows_are_sorted_by_their_rate_and_then_by_their_key() {
-        let mut rows =
-            vec![row(3, Some(5), None), row(2, Some(5), None), row(9, Some(5), Some(1.0))];
-        sort(&mut rows, Sort::Rtt, false);
+        let rows = vec![row(3, Some(5), None), row(2, Some(5), None), row(9, Some(5), Some(1.0))];
+        let rows = sort(rows, Sort::Rtt, false);
         assert_eq!(order(&rows), [&Key::Connection(9), &Key::Connection(2), &Key::Connection(3)]);
     }
 

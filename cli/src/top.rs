@@ -164,7 +164,7 @@ impl Model {
             all.retain(|row| self.searched(&row.key).to_lowercase().contains(&wanted));
             self.rows = all;
         }
-        sort(&mut self.rows, view.sort, view.reverse);
+        self.rows = sort(std::mem::take(&mut self.rows), view.sort, view.reverse);
         view.follow(&self.rows);
     }
 
