@@ -18,10 +18,10 @@ pub(crate) enum Feed {
 }
 
 impl Feed {
-    /// The kernel's, with everything that a pane can show.
+    /// The kernel's.
     pub(crate) fn live(wanted: &Wanted) -> Result<Self, Failure> {
         let selection = Selection::new(wanted)?;
-        let query = selection.query(false).with_memory().with_congestion();
+        let query = selection.query(false);
         Ok(Self::Live(Sampler::new(selection, query)))
     }
 
@@ -35,6 +35,13 @@ impl Feed {
                 Ok(Some(sample))
             }
             Self::Recorded(player) => player.next(names),
+        }
+    }
+
+    /// Takes back the memory of a sample.
+    pub(crate) fn recycle(&mut self, sockets: Vec<Socket>) {
+        if let Self::Live(sampler) = self {
+            sampler.recycle(sockets);
         }
     }
 }
@@ -62,17 +69,13 @@ impl Player {
         self.position += 1;
         names.learn(&frame.tables);
         let Frame { wall, at, took, tables, replies } = frame;
-        let (mut sockets, mut malformed) = (Vec::with_capacity(replies.len()), 0);
-        for reply in replies {
-            match Socket::decode(reply, &kernel) {
-                Ok(socket) => sockets.push(socket),
-                Err(_) => malformed += 1,
-            }
-        }
+        // A reply that makes no sense is left out.
+        let decoded = replies.iter().map(|reply| Socket::decode(reply, &kernel));
+        let mut sockets: Vec<Socket> = decoded.filter_map(Result::ok).collect();
         let listening = ports(&sockets).chain(tables.listening.iter().copied()).collect();
         let (wall, at, took) = (UNIX_EPOCH + *wall, *at, *took);
         sockets.retain(|socket| self.wanted.includes(socket, names));
-        Ok(Some(Sample { wall, at, took, sockets, listening, malformed }))
+        Ok(Some(Sample { wall, at, took, sockets, listening }))
     }
 
     /// How many samples there are.

@@ -165,12 +165,12 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
-    /// Takes in a sample. What is not in it has ended.
-    pub(crate) fn update(&mut self, sample: Sample) {
-        let Sample { at, took, sockets, listening, .. } = sample;
+    /// Takes in a sample, and gives back its memory. What is not in it has ended.
+    pub(crate) fn update(&mut self, sample: Sample) -> Vec<Socket> {
+        let Sample { at, took, mut sockets, listening, .. } = sample;
         let end = at + took;
         self.listening = listening;
-        for socket in sockets {
+        for socket in sockets.drain(..) {
             match self.by_cookie.get_mut(&socket.cookie) {
                 // A dump can have a socket twice.
                 Some(flow) if flow.at == at => {}
@@ -181,6 +181,7 @@ impl Flows {
             }
         }
         self.by_cookie.retain(|_, flow| flow.at == at);
+        sockets
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Flow> {

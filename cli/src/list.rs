@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::io::{self, BufWriter, Write};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::args::List;
 use crate::column::{Column, Entry, Scope, column, columns};
 use crate::failure::{Failure, Status};
 use crate::names::Names;
 use crate::output::{Table, object};
-use crate::sample::{Sample, Sampler};
+use crate::sample::Sampler;
 use crate::select::{Selection, Wanted};
 
 /// The columns of the table if none are asked for.
@@ -50,18 +50,31 @@ pub(crate) fn run(list: &List) -> Result<Status, Failure> {
     let mut names = Names::default();
     loop {
         let begun = Instant::now();
-        let sample = sampler.sample()?;
+        let wall = SystemTime::now();
         if processes {
             names.read_processes();
         }
-        if units {
-            names.read_units(&sample.sockets);
+        let mut report = Report::new(list, &columns, &mut out);
+        // Without an order, nothing is kept: a page of memory costs more than what is done with it.
+        let mut kept = Vec::new();
+        let malformed = sampler.each(|socket| {
+            if units {
+                names.read_units([&socket]);
+            }
+            match sort {
+                Some(_) => kept.push(socket),
+                None => report.add(&Entry { socket: &socket, names: &names, wall }),
+            }
+        })?;
+        if let Some(column) = &sort {
+            let entries = kept.iter().map(|socket| Entry { socket, names: &names, wall });
+            for entry in sorted(entries, column, list.reverse) {
+                report.add(&entry);
+            }
         }
-        print(&mut out, list, &columns, sort.as_ref(), &sample, &names)
-            .and_then(|()| out.flush())
-            .map_err(|error| Failure::output(&error))?;
+        report.end().and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
         let Some(pause) = list.watch else {
-            complain(list, &sample, &names);
+            complain(list, malformed, &names);
             return Ok(Status::Done);
         };
         thread::sleep(pause.saturating_sub(begun.elapsed()));
@@ -97,41 +110,63 @@ fn named(name: &str) -> Result<Column, Failure> {
     })
 }
 
-fn print(
-    to: &mut impl Write,
-    list: &List,
-    columns: &[Column],
-    sort: Option<&Column>,
-    sample: &Sample,
-    names: &Names,
-) -> io::Result<()> {
-    let entry = |socket| Entry { socket, names, wall: sample.wall };
-    let mut entries: Vec<Entry<'_>> = sample.sockets.iter().map(entry).collect();
-    if let Some(column) = sort {
-        // Each value once, however often it is compared.
-        let mut keyed: Vec<_> = entries.iter().map(|entry| (column.value(entry), *entry)).collect();
-        keyed.sort_by(|(one, _), (other, _)| match (one, other) {
-            (Some(one), Some(other)) if list.reverse => one.order(other),
-            (Some(one), Some(other)) => other.order(one),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        });
-        entries = keyed.into_iter().map(|(_, entry)| entry).collect();
+/// Greatest first, or least first, and absent ones last.
+fn sorted<'e>(
+    entries: impl Iterator<Item = Entry<'e>>,
+    column: &Column,
+    reverse: bool,
+) -> impl Iterator<Item = Entry<'e>> {
+    // Each value once, however often it is compared.
+    let mut keyed: Vec<_> = entries.map(|entry| (column.value(&entry), entry)).collect();
+    keyed.sort_by(|(one, _), (other, _)| match (one, other) {
+        (Some(one), Some(other)) if reverse => one.order(other),
+        (Some(one), Some(other)) => other.order(one),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    });
+    keyed.into_iter().map(|(_, entry)| entry)
+}
+
+/// One round of output.
+struct Report<'r, W> {
+    columns: &'r [Column],
+    out: &'r mut W,
+    /// `None` for objects.
+    table: Option<Table<'r>>,
+    /// An empty line tells one table from the next.
+    watches: bool,
+    written: io::Result<()>,
+}
+
+impl<'r, W: Write> Report<'r, W> {
+    fn new(list: &List, columns: &'r [Column], out: &'r mut W) -> Self {
+        let table = (!list.json).then(|| Table::new(columns));
+        Self { columns, out, table, watches: list.watch.is_some(), written: Ok(()) }
     }
-    if list.json {
-        return entries.iter().try_for_each(|entry| object(to, columns, entry));
+
+    fn add(&mut self, entry: &Entry<'_>) {
+        match &mut self.table {
+            Some(table) => table.add(entry),
+            None if self.written.is_ok() => {
+                self.written = object(self.out, self.columns, entry);
+            }
+            None => {}
+        }
     }
-    let mut table = Table::new(columns);
-    entries.iter().for_each(|entry| table.add(entry));
-    table.write(to)?;
-    if list.watch.is_some() { to.write_all(b"\n") } else { Ok(()) }
+
+    fn end(self) -> io::Result<()> {
+        self.written?;
+        let Some(table) = self.table else { return Ok(()) };
+        table.write(self.out)?;
+        if self.watches { self.out.write_all(b"\n") } else { Ok(()) }
+    }
 }
 
 /// Says what is missing in the output, beside the output.
-fn complain(list: &List, sample: &Sample, names: &Names) {
-    if sample.malformed > 0 {
-        eprintln!("tcpinfo: {} sockets have replies that make no sense", sample.malformed);
+fn complain(list: &List, malformed: usize, names: &Names) {
+    if malformed > 0 {
+        eprintln!("tcpinfo: {malformed} sockets have replies that make no sense");
     }
     if list.processes && names.hidden() > 0 {
         let hidden = names.hidden();

@@ -18,12 +18,12 @@ pub(crate) fn object(to: &mut impl Write, columns: &[Column], entry: &Entry<'_>)
     to.write_all(b"\n")
 }
 
-/// A table: every cell in one string, and where each ends.
+/// A table: every cell in one string, and where each ends, with its width.
 #[derive(Debug)]
 pub(crate) struct Table<'c> {
     columns: &'c [Column],
     text: String,
-    ends: Vec<usize>,
+    cells: Vec<(usize, u32)>,
     widths: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ impl<'c> Table<'c> {
     /// A table that has its headings.
     pub(crate) fn new(columns: &'c [Column]) -> Self {
         let widths = vec![0; columns.len()];
-        let mut table = Self { columns, text: String::new(), ends: Vec::new(), widths };
+        let mut table = Self { columns, text: String::new(), cells: Vec::new(), widths };
         for (at, column) in columns.iter().enumerate() {
             table.text.push_str(column.name);
             table.end_cell(at);
@@ -53,28 +53,32 @@ impl<'c> Table<'c> {
     }
 
     fn end_cell(&mut self, column: usize) {
-        let begin = self.ends.last().copied().unwrap_or_default();
+        let begin = self.cells.last().map_or(0, |(end, _)| *end);
         let cell = &self.text[begin..];
-        // A program chooses its own name, and a control character would reach the terminal.
-        if !cell.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            let clean: String =
-                cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            self.text.replace_range(begin.., &clean);
-        }
-        let width = self.text[begin..].chars().count();
+        let is_plain = cell.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let width = if is_plain { cell.len() } else { self.clean(begin) };
         self.widths[column] = self.widths[column].max(width);
-        self.ends.push(self.text.len());
+        self.cells.push((self.text.len(), width as u32));
+    }
+
+    /// A program chooses its own name, and a control character would reach the terminal. Returns how
+    /// many letters there are.
+    fn clean(&mut self, begin: usize) -> usize {
+        let letters = self.text[begin..].chars();
+        let clean: String = letters.map(|c| if c.is_control() { '?' } else { c }).collect();
+        self.text.replace_range(begin.., &clean);
+        clean.chars().count()
     }
 
     /// Writes it: quantities at the right side of their column, the last column without padding.
     pub(crate) fn write(&self, to: &mut impl Write) -> io::Result<()> {
         const SPACES: &str = "                                                                ";
         let mut begin = 0;
-        for (cell, end) in self.ends.iter().enumerate() {
+        for (cell, (end, width)) in self.cells.iter().enumerate() {
             let at = cell % self.columns.len();
             let text = &self.text[begin..*end];
             begin = *end;
-            let mut padding = self.widths[at] - text.chars().count();
+            let mut padding = self.widths[at] - *width as usize;
             let is_last = at + 1 == self.columns.len();
             let right = self.columns[at].is_quantity();
             if !right {

@@ -22,8 +22,6 @@ pub(crate) struct Sample {
     pub(crate) sockets: Vec<Socket>,
     /// Local ports that a program listens on.
     pub(crate) listening: HashSet<u16>,
-    /// Sockets whose reply made no sense.
-    pub(crate) malformed: usize,
 }
 
 /// Where samples come from.
@@ -32,48 +30,61 @@ pub(crate) struct Sampler {
     selection: Selection,
     query: Query,
     begun: Instant,
+    /// Memory of the sample before.
+    spare: Vec<Socket>,
 }
 
 impl Sampler {
     pub(crate) fn new(selection: Selection, query: Query) -> Self {
-        Self { selection, query, begun: Instant::now() }
+        Self { selection, query, begun: Instant::now(), spare: Vec::new() }
     }
 
     /// Dumps once.
-    pub(crate) fn sample(&self) -> Result<Sample, Failure> {
+    pub(crate) fn sample(&mut self) -> Result<Sample, Failure> {
         let (wall, at) = (SystemTime::now(), self.begun.elapsed());
-        let inodes = self.selection.inodes()?;
-        let (mut sockets, mut malformed) = (Vec::new(), 0);
-        for socket in start(&self.query)? {
-            match socket {
-                Ok(socket) if is_held(&socket, inodes.as_ref()) => sockets.push(socket),
-                Ok(_) => {}
-                Err(error) if is_malformed(&error) => malformed += 1,
-                Err(error) => return Err(Failure::kernel(&error)),
-            }
-        }
+        let mut sockets = std::mem::take(&mut self.spare);
+        self.each(|socket| sockets.push(socket))?;
         let took = self.begun.elapsed().saturating_sub(at);
         let listening = match self.selection.is_everything() {
             true => ports(&sockets).collect(),
             false => self.listening()?,
         };
-        Ok(Sample { wall, at, took, sockets, listening, malformed })
+        Ok(Sample { wall, at, took, sockets, listening })
+    }
+
+    /// Takes back the memory of a sample: fresh pages cost more than what is done with them.
+    pub(crate) fn recycle(&mut self, mut sockets: Vec<Socket>) {
+        sockets.clear();
+        self.spare = sockets;
+    }
+
+    /// Dumps once, and hands over each socket as it comes. Returns how many made no sense.
+    pub(crate) fn each(&self, mut take: impl FnMut(Socket)) -> Result<usize, Failure> {
+        let inodes = self.selection.inodes()?;
+        let mut malformed = 0;
+        for socket in start(&self.query)? {
+            match socket {
+                Ok(socket) if is_held(&socket, inodes.as_ref()) => take(socket),
+                Ok(_) => {}
+                Err(error) if is_malformed(&error) => malformed += 1,
+                Err(error) => return Err(Failure::kernel(&error)),
+            }
+        }
+        Ok(malformed)
     }
 
     /// Dumps once, and returns what the kernel sent as well: one reply for each socket.
     pub(crate) fn replies(&self) -> Result<(Sample, Vec<Vec<u8>>), Failure> {
         let (wall, at) = (SystemTime::now(), self.begun.elapsed());
         let inodes = self.selection.inodes()?;
-        let (mut sockets, mut replies, mut malformed) = (Vec::new(), Vec::new(), 0);
+        let (mut sockets, mut replies) = (Vec::new(), Vec::new());
         for reply in start(&self.query)?.into_replies() {
             let reply = reply.map_err(|error| Failure::kernel(&error))?;
-            match Socket::decode(&reply, Kernel::running()) {
-                Ok(socket) if is_held(&socket, inodes.as_ref()) => {
-                    sockets.push(socket);
-                    replies.push(reply);
-                }
-                Ok(_) => {}
-                Err(_) => malformed += 1,
+            // A reply that makes no sense is left out.
+            let Ok(socket) = Socket::decode(&reply, Kernel::running()) else { continue };
+            if is_held(&socket, inodes.as_ref()) {
+                sockets.push(socket);
+                replies.push(reply);
             }
         }
         let took = self.begun.elapsed().saturating_sub(at);
@@ -81,7 +92,7 @@ impl Sampler {
             true => HashSet::new(),
             false => self.listening()?,
         };
-        Ok((Sample { wall, at, took, sockets, listening, malformed }, replies))
+        Ok((Sample { wall, at, took, sockets, listening }, replies))
     }
 
     /// Who listens decides who is the server, whether or not it is selected.

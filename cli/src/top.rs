@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event};
+use tcpinfo::diag::{Socket, find};
 
 use self::course::Courses;
 use self::palette::Palette;
 use self::screen::Notes;
 use self::table::{Content, name};
 use self::terminal::Screen;
-use self::view::{Act, View};
+use self::view::{Act, Mode, View};
 use crate::args::{Replay, Top};
 use crate::failure::{Failure, Status};
 use crate::feed::{Feed, Player};
@@ -43,6 +44,8 @@ struct Model {
     names: Names,
     courses: Courses,
     rows: Vec<Row>,
+    /// What only a look at one socket tells: memory and congestion control.
+    details: Option<Socket>,
 }
 
 pub(crate) fn run(top: &Top) -> Result<Status, Failure> {
@@ -64,6 +67,7 @@ fn show(feed: Feed, mut view: View) -> Result<Status, Failure> {
         names: Names::default(),
         courses: Courses::default(),
         rows: Vec::new(),
+        details: None,
     };
     // Before the terminal is taken over: what goes wrong here is a plain sentence.
     model.sample(&mut view)?;
@@ -82,6 +86,7 @@ fn watch(screen: &mut Screen, view: &mut View, model: &mut Model) -> Result<(), 
         #[cfg(debug_assertions)]
         assert!(std::env::var_os("TCPINFO_PANIC").is_none(), "a panic that was asked for");
         if !is_drawn {
+            model.look(view);
             let notes = model.notes();
             let drawn = screen.terminal.draw(|frame| {
                 let content = model.content();
@@ -127,12 +132,25 @@ impl Model {
     /// Takes a sample, and makes the rows of it. At the end of a recording it pauses.
     fn sample(&mut self, view: &mut View) -> Result<(), Failure> {
         match self.feed.next(&mut self.names)? {
-            Some(sample) => self.flows.update(sample),
+            Some(sample) => self.feed.recycle(self.flows.update(sample)),
             None => view.paused = true,
         }
         self.regroup(view);
         self.courses.note(&self.rows);
         Ok(())
+    }
+
+    /// Asks once more about the connection whose pane is open.
+    fn look(&mut self, view: &View) {
+        let Feed::Live(_) = self.feed else { return };
+        let open = match view.selected_key() {
+            Some(Key::Connection(cookie)) if view.mode == Mode::Detail => Some(*cookie),
+            _ => None,
+        };
+        let socket = open.and_then(|cookie| self.flows.get(cookie)).map(|flow| &flow.socket);
+        // A socket bound to an interface is not found, and has no details.
+        let found = socket.and_then(|socket| find(socket.local, socket.peer).ok().flatten());
+        self.details = found.filter(|found| Some(found.cookie) == open);
     }
 
     /// Goes so many samples forward or back in a recording, and stays there.
@@ -184,8 +202,8 @@ impl Model {
     }
 
     fn content(&self) -> Content<'_> {
-        let Self { flows, names, courses, rows, .. } = self;
-        Content { rows, flows, names, courses }
+        let Self { flows, names, courses, rows, details, .. } = self;
+        Content { rows, flows, names, courses, details: details.as_ref() }
     }
 
     fn notes(&self) -> Notes {

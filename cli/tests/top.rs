@@ -161,6 +161,10 @@ fn enter_shows_every_field_of_a_connection() {
     let mut words = line.split_whitespace().skip_while(|word| *word != "bytes_sent");
     assert_eq!(words.nth(1), Some("5000"), "{line}");
     terminal.line("round trip");
+    let line = terminal.line("congestion");
+    let algorithm = tcpinfo::congestion(&client).expect("it is a socket").algorithm;
+    assert!(line.contains(&algorithm), "{line}");
+    terminal.line("wmem_queued");
     drop((client, server));
     terminal.line("This connection has ended. Esc goes back.");
     terminal.send("\x1b");

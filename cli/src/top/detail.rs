@@ -3,13 +3,14 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use tcpinfo::FieldValue;
+use tcpinfo::diag::Socket;
 
 use super::course::blocks;
 use super::palette::Palette;
+use super::table::Content;
 use super::view::View;
 use crate::flow::Flow;
 use crate::judge::advice;
-use crate::names::Names;
 use crate::text;
 
 /// Draws the pane in place of the table.
@@ -18,7 +19,7 @@ pub(crate) fn draw(
     area: Rect,
     view: &mut View,
     flow: Option<&Flow>,
-    names: &Names,
+    content: &Content<'_>,
     palette: Palette,
 ) {
     let Some(flow) = flow else {
@@ -26,7 +27,7 @@ pub(crate) fn draw(
         buffer.set_stringn(area.x, area.y, text, area.width.into(), palette.heading());
         return;
     };
-    let lines = lines(flow, names, usize::from(area.width));
+    let lines = lines(flow, content, usize::from(area.width));
     view.page = usize::from(area.height).max(1);
     view.detail_offset = view.detail_offset.min(lines.len().saturating_sub(view.page));
     for (y, (is_title, line)) in (area.y..area.bottom()).zip(&lines[view.detail_offset..]) {
@@ -36,8 +37,8 @@ pub(crate) fn draw(
 }
 
 /// Every line, with whether it is a title.
-fn lines(flow: &Flow, names: &Names, width: usize) -> Vec<(bool, String)> {
-    let socket = &flow.socket;
+fn lines(flow: &Flow, content: &Content<'_>, width: usize) -> Vec<(bool, String)> {
+    let (socket, names) = (&flow.socket, content.names);
     let mut lines = vec![(true, format!("{} - {}", socket.local, socket.peer))];
     let mut about = vec![format!("{}", socket.state), format!("cookie {}", socket.cookie)];
     about.extend(names.process(socket).map(|it| format!("{}/{}", it.command, it.pid)));
@@ -55,7 +56,7 @@ fn lines(flow: &Flow, names: &Names, width: usize) -> Vec<(bool, String)> {
     let rate = total.map_or("-".into(), text::rate);
     lines.push((false, format!("round trip {rtt:>8}  {}", blocks(rtts, room))));
     lines.push((false, format!("throughput {rate:>8}  {}", blocks(rates, room))));
-    let cells = fields(flow);
+    let cells = fields(&flow.socket, content.details.unwrap_or(&flow.socket));
     let widest = cells.iter().map(|(name, value)| name.len().max(10) + value.len()).max();
     let cell = widest.unwrap_or_default() + 4;
     let columns = (width / cell).max(1);
@@ -73,16 +74,15 @@ fn lines(flow: &Flow, names: &Names, width: usize) -> Vec<(bool, String)> {
 }
 
 /// Name and value of every field that is present, zeros too.
-fn fields(flow: &Flow) -> Vec<(String, String)> {
-    let socket = &flow.socket;
+fn fields(socket: &Socket, details: &Socket) -> Vec<(String, String)> {
     let mut cells = vec![
         ("receive_queue".to_owned(), socket.receive_queue.to_string()),
         ("send_queue".to_owned(), socket.send_queue.to_string()),
     ];
-    if let Some(congestion) = &socket.congestion {
+    if let Some(congestion) = &details.congestion {
         cells.push(("congestion".into(), congestion.algorithm.clone()));
     }
-    if let Some(memory) = &socket.memory {
+    if let Some(memory) = &details.memory {
         let drops = memory.drops.map(|drops| ("drops".to_owned(), drops.to_string()));
         cells.extend(drops);
         cells.push(("rmem_alloc".into(), format!("{}/{}", memory.rmem_alloc, memory.rcvbuf)));

@@ -44,7 +44,7 @@ pub(crate) fn draw(
                 Some(Key::Connection(cookie)) => content.flows.get(*cookie),
                 _ => None,
             };
-            detail::draw(buffer, middle, view, flow, content.names, palette);
+            detail::draw(buffer, middle, view, flow, content, palette);
         }
         Mode::Help => help(buffer, middle, palette),
         Mode::Table | Mode::Search => table::draw(buffer, middle, view, content, palette),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
+use tcpinfo::diag::Socket;
 use tcpinfo::{Cause, State};
 
 use super::course::{Courses, blocks};
@@ -24,6 +25,8 @@ pub(crate) struct Content<'c> {
     pub(crate) flows: &'c Flows,
     pub(crate) names: &'c Names,
     pub(crate) courses: &'c Courses,
+    /// More of the connection whose pane is open.
+    pub(crate) details: Option<&'c Socket>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
