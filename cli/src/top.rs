@@ -11,7 +11,7 @@ use self::screen::Notes;
 use self::table::{Content, name};
 use self::terminal::Screen;
 use self::view::{Act, Mode, View};
-use crate::args::{Replay, Top};
+use crate::args::{By, Replay, Top};
 use crate::failure::{Failure, Status};
 use crate::feed::{Feed, Player};
 use crate::flow::Flows;
@@ -69,6 +69,10 @@ fn show(feed: Feed, mut view: View) -> Result<Status, Failure> {
         rows: Vec::new(),
         details: None,
     };
+    // To look up all processes takes longer than the first sample, which is shown without.
+    if view.by != By::Process {
+        model.names.postpone_processes(view.interval / 2);
+    }
     // Before the terminal is taken over: what goes wrong here is a plain sentence.
     model.sample(&mut view)?;
     let mut screen = Screen::open()?;
