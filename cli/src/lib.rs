@@ -18,7 +18,8 @@ use clap::Parser;
 //     output rows      rows of text, or one object a line; connections, or groups of them
 //     flow   feed      connections over time; where samples come from
 //     column sample    what can be printed of a socket; asks the kernel
-//     select  target   from filters and targets to a query
+//     target           what `explain` looks at
+//     select           from filters to a query
 //     names            processes and units by number
 //     recording  unit  a file of samples; control groups by name
 //     text   args      numbers for people; the arguments
