@@ -170,6 +170,8 @@ impl Flows {
         let Sample { at, took, mut sockets, listening, .. } = sample;
         let end = at + took;
         self.listening = listening;
+        // Flows are large: a map that grows step by step moves them several times.
+        self.by_cookie.reserve(sockets.len().saturating_sub(self.by_cookie.len()));
         for socket in sockets.drain(..) {
             match self.by_cookie.get_mut(&socket.cookie) {
                 // A dump can have a socket twice.
