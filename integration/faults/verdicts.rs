@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use tcpinfo::{Cause, Kernel, TcpInfo, Verdict};
 
-use super::namespace::{test_of, with_two_of};
+use super::namespace::with_two_of;
 use catalogue::{SCENES, Scene};
 use job::{ALLOWED, Job, jobs};
 use play::Reading;
+use support::alone::test_of;
 
 mod catalogue;
 mod job;

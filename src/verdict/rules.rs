@@ -102,7 +102,7 @@ impl Case<'_> {
         let busy = growth.busy_time;
         let sends = sent >= ENOUGH_SEGMENTS || busy.is_some_and(|busy| busy >= ENOUGH_BUSY);
         let receives = growth.data_segs_in.is_some_and(|it| it >= ENOUGH_SEGMENTS);
-        if sends && let Some(verdict) = self.sending() {
+        if let Some(verdict) = sends.then(|| self.sending()).flatten() {
             return verdict;
         }
         if let Some(verdict) = self.receiving(receives) {
@@ -297,11 +297,10 @@ impl Case<'_> {
         let Interval { earlier, later, ref growth, elapsed, .. } = *self.interval;
         let is_fast = growth.bytes_received.is_some_and(|it| it as f64 >= FAST * elapsed);
         let shares = earlier.offered.zip(offered(later));
-        if let Some((before, now)) = shares
-            && later.state == State::Established
-            && !is_fast
-            && f64::from(before.max(now)) < OFFERED_SHARE
-        {
+        let is_slow = later.state == State::Established && !is_fast;
+        let small =
+            shares.filter(|(before, now)| is_slow && f64::from(before.max(*now)) < OFFERED_SHARE);
+        if let Some((_, now)) = small {
             let kind = Kind::LevelOf(Row::rcv_ssthresh);
             self.findings.add(Row::rcv_wnd, kind, now.into(), Some(OFFERED_SHARE));
             return Some(self.take(Cause::ReceiveWindow, Side::Receiving, now == 0.0));
