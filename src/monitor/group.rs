@@ -85,8 +85,8 @@ impl Group {
     /// Shows the `count` worst connections of the group one by one, as `tcp.socket.*`.
     ///
     /// They are chosen anew by every sweep and carry the group's attributes and their
-    /// [`SocketIdentity`], at least the cookie. For each provider their counters start at zero when
-    /// they are chosen, after a collection in which they were not. In snapshots they are those of
+    /// [`SocketIdentity`](crate::SocketIdentity), at least the cookie. For each provider their
+    /// counters start at zero when they are chosen, after a collection in which they were not. In snapshots they are those of
     /// the connection since it was first watched. A `count` of 0 ends it; no more than the
     /// monitor's cap of sockets are shown. A group that shows its worst keeps its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {

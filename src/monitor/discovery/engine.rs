@@ -311,7 +311,9 @@ impl Engine {
             self.close(parted, ConnectionSample::live(reply));
             return true;
         }
-        !self.connections.discovered.has(raw.cookie())
+        // A walk may have read it a moment ago, and must not put it into the table any more: nothing
+        // would ever end it there.
+        self.connections.discovered.pass_by(raw.cookie())
     }
 
     /// Counts the end of a connection, in the group that counted it as opened.
