@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind::BrokenPipe, Write};
+use std::time::Duration;
 
 use tcpinfo::{Discovery, FIELDS, GroupSnapshot, Monitor};
 
@@ -19,9 +20,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let discovered = monitor.discover(discovery)?;
 
     let shop = others::Shop::open()?;
+    // The monitor has to find a new server once, before it knows that short connections are of it.
+    std::thread::sleep(Duration::from_millis(500));
     for _ in 0..20 {
         shop.sell()?;
     }
+    // The kernel tells the ends of sockets a moment later.
+    std::thread::sleep(Duration::from_millis(500));
 
     let mut out = io::stdout();
     writeln!(out, "ends of sockets: {:?}\n", discovered.events())?;
@@ -37,10 +42,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A counter over all connections that the group ever had; nothing where the kernel has no such.
+/// A counter over all connections that the group ever had; a dash where none said so.
 fn bytes(group: &GroupSnapshot, name: &str) -> String {
     let field = FIELDS.iter().find(|field| field.name == name);
-    field.and_then(|field| group.get(field)).map(|bytes| bytes.to_string()).unwrap_or_default()
+    field.and_then(|field| group.get(field)).map_or("-".into(), |bytes| bytes.to_string())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -22,6 +22,7 @@ const EXAMPLES: [(&str, &[&str], bool); 14] = [
     ("host", &[], true),
     ("hyper_client", &[], true),
     ("otlp", &["--seconds", "1"], true),
+    ("page", &["127.0.0.1:0"], false),
     ("prometheus", &["127.0.0.1:0"], false),
     ("read", &["<a server of ours>"], true),
     ("tls", &[], true),
