@@ -97,7 +97,8 @@ impl Scanner {
                 closes_absent: !active.has_events() || can_close,
             })
         };
-        engine.connections.discovered.end_pass(has_events, covered, |parted| {
+        let is_whole = left.iter().all(|it| complete & it.bit() != 0);
+        engine.connections.discovered.end_pass(has_events, is_whole, covered, |parted| {
             engine.close(parted, ConnectionSample::NOTHING);
         });
         if has_lost && !shows_orphans {

@@ -41,6 +41,9 @@ use super::marks::{MarkKind, Marks};
 use super::outcome::{Coverage, Handover, Newcomer, Parted, Seen, Told};
 use crate::info::CounterNumbers;
 
+/// For how many passes a connection that nobody claims waits for its event.
+const LEFT: u32 = 4;
+
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
     inner: Mutex<Inner>,
@@ -319,10 +322,12 @@ impl Table {
     /// A pass is over. Takes out what it should have shown and did not, and gives that to `part`
     /// with no lock held. `covered` says of a discovery what the pass says of its connections;
     /// nothing if it has ended.
-    /// `has_events` says whether the kernel tells any of them the ends of sockets.
+    /// `has_events` says whether the kernel tells any of them the ends of sockets, and `is_whole`
+    /// whether the pass was complete for all of them.
     pub(crate) fn end_pass(
         &self,
         has_events: bool,
+        is_whole: bool,
         covered: impl Fn(u8) -> Option<Coverage>,
         mut part: impl FnMut(Parted),
     ) {
@@ -333,8 +338,12 @@ impl Table {
             let mut absent = Vec::new();
             for entry in inner.entries.chunk_mut(number) {
                 if entry.claim == NOBODY {
-                    // Nobody wants it, or it has ended.
-                    absent.push(entry.cookie);
+                    // Nobody wants it, or it has ended, and its event may be on the way. Had it
+                    // gone too early, it would count again.
+                    let waits = has_events && entry.has_event;
+                    if is_whole && (!waits || pass.wrapping_sub(entry.seen) > LEFT) {
+                        absent.push(entry.cookie);
+                    }
                     continue;
                 }
                 let Some(coverage) = covered(entry.claim) else {
@@ -349,7 +358,10 @@ impl Table {
             }
             for cookie in absent {
                 let Some(gone) = inner.part(cookie, now) else { continue };
-                if !gone.is_unclaimed() {
+                if gone.is_unclaimed() {
+                    // Only a discovery that begins later may want it, as its base.
+                    inner.marks.refuse(cookie, u64::MAX, pass, now);
+                } else {
                     inner.marks.put(cookie, MarkKind::Absent, pass, now);
                     parted.push(gone);
                 }
@@ -378,3 +390,6 @@ impl Inner {
         Some(Parted { group, opened_in, progress, age, claim })
     }
 }
+
+#[cfg(test)]
+mod tests;
