@@ -12,7 +12,7 @@ use support::loopback::until;
 use support::running::{example, program};
 
 /// How to run each example, and whether it ends by itself.
-const EXAMPLES: [(&str, &[&str], bool); 14] = [
+const EXAMPLES: [(&str, &[&str], bool); 15] = [
     ("axum", &["127.0.0.1:0"], false),
     ("borrowed", &[], true),
     ("both", &["--listen", "127.0.0.1:0", "--seconds", "1"], true),
