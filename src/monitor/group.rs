@@ -86,9 +86,10 @@ impl Group {
     ///
     /// They are chosen anew by every sweep and carry the group's attributes and their
     /// [`SocketIdentity`](crate::SocketIdentity), at least the cookie. For each provider their
-    /// counters start at zero when they are chosen, after a collection in which they were not. In snapshots they are those of
-    /// the connection since it was first watched. A `count` of 0 ends it; no more than the
-    /// monitor's cap of sockets are shown. A group that shows its worst keeps its place.
+    /// counters start at zero when they are chosen, after a collection in which they were not. In
+    /// snapshots they are those of the connection since it was first watched. A `count` of 0 ends
+    /// it; no more than the monitor's cap of sockets are shown. A group that shows its worst keeps
+    /// its place.
     pub fn show_worst(&self, worst: Worst, count: usize) {
         *lock(&self.membership.set().worst) = (count > 0).then_some((worst, count));
     }

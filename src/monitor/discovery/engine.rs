@@ -311,8 +311,8 @@ impl Engine {
             self.close(parted, ConnectionSample::live(reply));
             return true;
         }
-        // A walk may have read it a moment ago, and must not put it into the table any more: nothing
-        // would ever end it there.
+        // A walk may have read it a moment ago, and must not put it into the table any more:
+        // nothing would ever end it there.
         self.connections.discovered.pass_by(raw.cookie())
     }
 
