@@ -4,47 +4,19 @@
 mod crowd;
 
 use std::hint::black_box;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{
-    Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality,
-};
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream, Temporality};
 use prost::Message;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use tcpinfo::{FIELDS, FieldKind, FieldValue, Monitor, Snapshot};
 
 use crowd::Crowd;
-
-#[derive(Clone, Debug)]
-struct Reader(Arc<ManualReader>);
-
-impl MetricReader for Reader {
-    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.register_pipeline(pipeline);
-    }
-
-    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
-        self.0.collect(metrics)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self, kind: InstrumentKind) -> Temporality {
-        self.0.temporality(kind)
-    }
-}
+use support::reader::Reader;
 
 fn varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -113,7 +85,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 fn sockets(count: usize, turns: usize) {
     let mut crowd = Crowd::connect(count);
     let monitor = Monitor::builder().with_max_sockets(count).build();
-    let reader = Reader(Arc::new(ManualReader::builder().build()));
+    let reader = Reader::new(Temporality::Cumulative);
     let all =
         move |_: &Instrument| Stream::builder().with_cardinality_limit(2 * count).build().ok();
     let provider = SdkMeterProvider::builder().with_reader(reader.clone()).with_view(all).build();

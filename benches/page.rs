@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod bridge;
 mod crowd;
 
 use std::hint::black_box;
@@ -10,12 +11,12 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use tcpinfo::{Monitor, Page};
 
+use bridge::bridge;
 use crowd::Crowd;
 use support::allocator::{Counting, allocations, live};
 
@@ -37,16 +38,6 @@ fn bare_loop(streams: &[impl AsRawFd]) {
         };
         assert_eq!(result, 0);
     }
-}
-
-/// A monitor's provider and the registry that shows its metrics.
-fn bridge(monitor: &Monitor) -> (SdkMeterProvider, Registry) {
-    let registry = Registry::new();
-    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
-    let exporter = exporter.expect("a new registry takes an exporter");
-    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-    monitor.instrument(&provider);
-    (provider, registry)
 }
 
 fn bridged(registry: &Registry, out: &mut Vec<u8>) {

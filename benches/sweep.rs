@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod bridge;
 mod crowd;
 
 use std::hint::black_box;
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tcpinfo::{Monitor, Watched};
 
+use bridge::bridge;
 use crowd::Crowd;
 
 /// One bare `getsockopt` with the buffer that `read()` uses.
@@ -37,16 +38,6 @@ fn bare_loop(streams: &[Watched<TcpStream>], room: &mut [u8; 512]) {
     }
 }
 
-/// A monitor's provider and the registry that shows its metrics.
-fn prometheus(monitor: &Monitor) -> (SdkMeterProvider, Registry) {
-    let registry = Registry::new();
-    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
-    let exporter = exporter.expect("a new registry takes an exporter");
-    let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-    monitor.instrument(&provider);
-    (provider, registry)
-}
-
 fn text(registry: &Registry) -> Vec<u8> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text).expect("metrics are text");
@@ -61,7 +52,7 @@ fn groups(criterion: &mut Criterion) {
     let streams = std::mem::take(&mut crowd.streams);
     let watched: Vec<_> =
         streams.into_iter().enumerate().map(|(i, s)| groups[i % 10].watch(s)).collect();
-    let (_provider, registry) = prometheus(&monitor);
+    let (_provider, registry) = bridge(&monitor);
     let mut room = [0; 512];
 
     let mut group = criterion.benchmark_group("10,000 sockets in 10 groups");
@@ -109,7 +100,7 @@ fn sockets(criterion: &mut Criterion) {
     let monitor = Monitor::builder().with_max_sockets(1_000).build();
     let watched: Vec<_> =
         std::mem::take(&mut crowd.streams).into_iter().map(|s| monitor.watch(s, [])).collect();
-    let (_provider, registry) = prometheus(&monitor);
+    let (_provider, registry) = bridge(&monitor);
     let mut room = [0; 512];
     let mut group = criterion.benchmark_group("1,000 sockets one by one");
     group.sample_size(10).measurement_time(Duration::from_secs(8));
@@ -132,7 +123,7 @@ fn watch(criterion: &mut Criterion) {
     };
     let watching = || {
         let monitor = Monitor::new();
-        let provider = prometheus(&monitor);
+        let provider = bridge(&monitor);
         (monitor.group([]), monitor, provider)
     };
     let mut room = [0; 512];

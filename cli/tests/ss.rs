@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value};
 use support::loopback::{Pair, until};
+use support::printf::g;
 
 use crate::program::objects;
 
@@ -136,17 +137,6 @@ const SAME: &[&str] = &[
     "rcv_ooopack",
     "snd_wnd",
 ];
-
-/// `%g` of C: six significant digits.
-fn g(number: f64) -> String {
-    let digits = number.abs().max(f64::MIN_POSITIVE).log10().floor();
-    let text = format!("{number:.*}", (5.0 - digits).clamp(0.0, 12.0) as usize);
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
-}
 
 #[test]
 #[ignore = "needs ss: integration/test.sh"]

@@ -11,8 +11,10 @@ use std::time::Duration;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tcpinfo::Monitor;
 
+pub(crate) use support::totals::{Totals, role, totals};
+
 use support::exchanges::Made;
-use support::reader::{Collected, Reader, Series};
+use support::reader::{Collected, Reader};
 use support::running::{Running, program};
 
 /// How many connections a scene makes: 10,000, or what `TCPINFO_CONNECTIONS` says.
@@ -76,33 +78,6 @@ impl Generator {
     }
 }
 
-/// Connections opened and closed, bytes sent once, received and acknowledged.
-pub(crate) type Totals = [u64; 5];
-
-/// Sums of all series whose attributes the closure chooses, written `key=value,key=value`.
-pub(crate) fn totals(collected: &Collected, choose: impl Fn(&str) -> bool) -> Totals {
-    let sum = |name: &str| {
-        let of_name = |series: &Series| {
-            let rest = series.strip_prefix(name).and_then(|it| it.strip_prefix('{'));
-            rest.and_then(|it| it.strip_suffix('}')).is_some_and(&choose)
-        };
-        let all = collected.counters.iter().filter(|(series, _)| of_name(series));
-        all.map(|(_, value)| *value).sum::<f64>() as u64
-    };
-    [
-        sum("tcp.connection.opened"),
-        sum("tcp.connection.closed"),
-        sum("tcp.data.sent") - sum("tcp.data.retransmitted"),
-        sum("tcp.data.received"),
-        sum("tcp.data.acked"),
-    ]
-}
-
-/// Whether the attributes name this role.
-pub(crate) fn role(role: &'static str) -> impl Fn(&str) -> bool {
-    move |attributes| attributes.split(',').any(|it| it.strip_prefix("tcp.role=") == Some(role))
-}
-
 /// What has to be in the metrics of clients: the peer's FIN counts one received, our SYN and our
 /// FIN one acknowledged each.
 pub(crate) fn of_clients([connections, sent, received]: [u64; 3]) -> Totals {
@@ -119,11 +94,7 @@ pub(crate) fn collect_every_second(reader: &Reader, done: &AtomicBool) {
     let mut last = Collected::default();
     while !done.load(Ordering::Acquire) {
         let now = reader.collected();
-        for (series, before) in &last.counters {
-            let after = now.counter(series);
-            assert!(after >= *before, "{series} fell from {before} to {after}");
-        }
-        assert!(now.levels.values().all(|level| *level >= 0.0), "{:#?}", now.levels);
+        now.assert_follows(&last);
         last = now;
         thread::park_timeout(Duration::from_secs(1));
     }

@@ -22,11 +22,7 @@ fn watch_for_drops(reader: &Reader, done: &AtomicBool) -> Collected {
     loop {
         let ends = done.load(Ordering::Acquire);
         let now = reader.collected();
-        for (series, before) in &last.counters {
-            let after = now.counter(series);
-            assert!(after >= *before, "{series} fell from {before} to {after}");
-        }
-        assert!(now.levels.values().all(|level| *level >= 0.0), "{:#?}", now.levels);
+        now.assert_follows(&last);
         last = now;
         if ends {
             return last;

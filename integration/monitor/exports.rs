@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use tcpinfo::Monitor;
@@ -49,6 +50,16 @@ impl Exports {
 
     pub(crate) fn provider(&self) -> &SdkMeterProvider {
         &self.provider
+    }
+
+    /// Collects until told to stop, and until all is said: what took a place is at zero first.
+    pub(crate) fn until_done(mut self, done: &AtomicBool) -> Self {
+        let mut left = 3;
+        while left > 0 {
+            left -= u64::from(done.load(Ordering::Acquire));
+            self.collect();
+        }
+        self
     }
 
     /// Collects once. A series that is there before and after does not fall, and no difference is

@@ -11,6 +11,7 @@ use rustix::net::sockopt::set_tcp_congestion;
 use tcpinfo::{Congestion, CongestionInfo, State, TcpInfo, TcpOption, congestion, read};
 
 use support::loopback::{Pair, until};
+use support::printf::g;
 
 /// One line of `ss`: its columns, and the words behind the arrow by name.
 #[derive(Debug)]
@@ -65,17 +66,6 @@ pub(crate) fn ss(filter: &str) -> Line {
 
 fn is_arrow(word: &str) -> bool {
     ["<->", "-->", "<--", "---"].contains(&word)
-}
-
-/// `%g` of C: six significant digits.
-fn g(number: f64) -> String {
-    let digits = number.abs().max(f64::MIN_POSITIVE).log10().floor();
-    let text = format!("{number:.*}", (5.0 - digits).clamp(0.0, 12.0) as usize);
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
 }
 
 fn millis(time: Duration) -> String {

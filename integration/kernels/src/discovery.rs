@@ -10,7 +10,8 @@ use tcpinfo::{Discovery, DiscoveryEvents, Monitor, socket_cookie};
 
 use crate::record::Recorder;
 use support::loopback::{Pair, until};
-use support::reader::{Collected, Reader};
+use support::reader::Reader;
+use support::totals::{role, totals};
 
 /// Connections that begin and end between two collections.
 const SHORT: u64 = 100;
@@ -153,24 +154,6 @@ fn details(recorder: &mut Recorder) {
     recorder.say(format_args!("discovery details {socket:?}"));
 }
 
-/// Connections opened and closed, bytes sent, received and acknowledged, of a role.
-fn totals(collected: &Collected, role: &str) -> [u64; 5] {
-    let sum = |name: &str| {
-        let of = |series: &str| {
-            series.split('{').next() == Some(name) && series.contains(&format!("tcp.role={role}"))
-        };
-        let all = collected.counters.iter().filter(|(series, _)| of(series));
-        all.map(|(_, value)| *value).sum::<f64>() as u64
-    };
-    [
-        sum("tcp.connection.opened"),
-        sum("tcp.connection.closed"),
-        sum("tcp.data.sent") - sum("tcp.data.retransmitted"),
-        sum("tcp.data.received"),
-        sum("tcp.data.acked"),
-    ]
-}
-
 const OF_CLIENTS: [u64; 5] = [SHORT, SHORT, 700 * SHORT, 301 * SHORT, 702 * SHORT];
 const OF_SERVERS: [u64; 5] = [SHORT, SHORT, 300 * SHORT, 701 * SHORT, 301 * SHORT];
 
@@ -185,7 +168,7 @@ fn short(discovery: Discovery, ends: u64) -> std::io::Result<(DiscoveryEvents, [
     drop(reader.collected());
     (0..SHORT).for_each(|_| exchange(&listener));
     let told = discovered.events() == DiscoveryEvents::Told;
-    let counted = || ["client", "server"].map(|role| totals(&reader.collected(), role));
+    let counted = || ["client", "server"].map(|it| totals(&reader.collected(), role(it)));
     let all = until("the ends of short connections", || {
         let all = counted();
         (!told || all[0][1] + all[1][1] >= ends && all.iter().all(|it| it[0] == it[1]))

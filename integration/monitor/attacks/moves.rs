@@ -107,16 +107,6 @@ impl Road {
     }
 }
 
-/// Collects until told to stop, and until all is said: what took a place is at zero first.
-fn until_done(mut exports: Exports, done: &AtomicBool) -> Exports {
-    let mut left = 3;
-    while left > 0 {
-        left -= u64::from(done.load(Ordering::Acquire));
-        exports.collect();
-    }
-    exports
-}
-
 fn travel(identity: SocketIdentity) {
     let monitor = Monitor::builder()
         .with_identity(identity)
@@ -128,7 +118,7 @@ fn travel(identity: SocketIdentity) {
     let road = Road { monitor, waiting: Mutex::default(), sent: AtomicU64::new(0) };
     let done = AtomicBool::new(false);
     let both = thread::scope(|scope| {
-        let both = both.map(|exports| scope.spawn(|| until_done(exports, &done)));
+        let both = both.map(|exports| scope.spawn(|| exports.until_done(&done)));
         // Comes and goes, told of some and not of all.
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {

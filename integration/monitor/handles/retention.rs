@@ -234,7 +234,7 @@ fn a_group_that_makes_room_as_its_last_user_leaves_loses_no_byte() {
     let both = Exports::both(&monitor);
     let done = AtomicBool::new(false);
     let (both, bytes) = thread::scope(|scope| {
-        let both = both.map(|exports| scope.spawn(|| until_done(exports, &done)));
+        let both = both.map(|exports| scope.spawn(|| exports.until_done(&done)));
         let pressure = scope.spawn(|| {
             let mut number = 0_u64;
             while !done.load(Ordering::Acquire) {
@@ -268,16 +268,6 @@ fn a_group_that_makes_room_as_its_last_user_leaves_loses_no_byte() {
     }
 }
 
-/// Collects until told to stop, and until all is said: what took a place is at zero first.
-fn until_done(mut exports: Exports, done: &AtomicBool) -> Exports {
-    let mut left = 3;
-    while left > 0 {
-        left -= u64::from(done.load(Ordering::Acquire));
-        exports.collect();
-    }
-    exports
-}
-
 /// Threads make groups, use them and let them go over a small cap, while two collect without pause.
 #[test]
 fn groups_that_make_room_while_others_leave_lose_no_connection() {
@@ -287,7 +277,7 @@ fn groups_that_make_room_while_others_leave_lose_no_connection() {
     let both = Exports::both(&monitor);
     let (peers, done) = (Peers::default(), AtomicBool::new(false));
     let both = thread::scope(|scope| {
-        let both = both.map(|exports| scope.spawn(|| until_done(exports, &done)));
+        let both = both.map(|exports| scope.spawn(|| exports.until_done(&done)));
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let (monitor, peers) = (&monitor, &peers);

@@ -164,6 +164,17 @@ impl Collected {
         *self.levels.get(series).unwrap_or_else(|| panic!("no level {series} in {self:#?}"))
     }
 
+    /// Every counter of an earlier collection is there and has not fallen, and no level is below
+    /// zero.
+    #[track_caller]
+    pub fn assert_follows(&self, last: &Self) {
+        for (series, before) in &last.counters {
+            let after = self.counter(series);
+            assert!(after >= *before, "{series} fell from {before} to {after}");
+        }
+        assert!(self.levels.values().all(|level| *level >= 0.0), "{:#?}", self.levels);
+    }
+
     /// Every series name without attributes.
     pub fn names(&self) -> BTreeSet<&str> {
         let all = self.counters.keys().chain(self.levels.keys()).chain(self.histograms.keys());
