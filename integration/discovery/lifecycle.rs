@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tcpinfo::{Discovery, DiscoveryEvents, Monitor};
 
-use super::scene::{Generator, connections, of_clients, of_servers, providers, role, totals};
+use super::scene::{Ends, Generator, connections, of_clients, of_servers, providers, role, totals};
 use support::allocator::{give_back, live};
 use support::alone::in_namespace;
+use support::lateness::in_time;
 use support::loopback::until;
 use support::signals;
 
@@ -65,9 +66,9 @@ fn thousands_of_discoveries_leave_nothing_behind() {
         let begin = |what: fn() -> Discovery| {
             move |monitor: &Monitor| monitor.discover(what()).expect("sock_diag answers")
         };
-        nothing_is_left("the process", 10_000, begin(Discovery::process));
+        nothing_is_left("the process", connections() / 5, begin(Discovery::process));
         // Each has to ask for the host's sockets: milliseconds.
-        let times = connections() / 10;
+        let times = connections() / 20;
         nothing_is_left("the host", times, begin(Discovery::host));
         let without = begin(|| Discovery::host().without_events());
         nothing_is_left("the host without events", times, without);
@@ -78,42 +79,58 @@ fn thousands_of_discoveries_leave_nothing_behind() {
 #[ignore = "needs unshare, and the program connections: integration/test.sh"]
 fn a_discovery_that_ends_while_connections_do_counts_no_more() {
     in_namespace(|| {
-        let monitor = Monitor::new();
-        let providers = providers(&monitor, 1);
-        let all = || totals(&providers[0].0.collected(), |_| true);
-        let mut generator = Generator::both(connections(), 3_000, 1);
-        generator.go();
-        let mut last = all();
-        let mut rounds = 0;
-        while !generator.is_done() {
-            let discovery = [Discovery::host, Discovery::process][rounds % 2];
-            let discovered = monitor.discover(discovery()).expect("sock_diag answers");
-            if rounds % 3 == 0 {
-                drop(monitor.snapshot());
+        in_time(Duration::from_millis(100), |lateness| {
+            let mut ends = Ends::listen();
+            let monitor = Monitor::new();
+            let providers = providers(&monitor, 1);
+            let all = || totals(&providers[0].0.collected(), |_| true);
+            let mut generator = Generator::both(connections() / 2, 1_000, 1);
+            generator.go();
+            let mut last = all();
+            let mut rounds = 0;
+            while !generator.is_done() {
+                let discovery = [Discovery::host, Discovery::process][rounds % 2];
+                let discovered = monitor.discover(discovery()).expect("sock_diag answers");
+                match rounds % 6 {
+                    0 => drop(monitor.snapshot()),
+                    // While at least one connection ends.
+                    4 => until("an end", || {
+                        (all()[1] > last[1] || generator.is_done()).then_some(())
+                    }),
+                    _ => {}
+                }
+                drop(discovered);
+                rounds += 1;
+                let ended = all();
+                assert!(
+                    ended.iter().zip(last).all(|(now, last)| *now >= last),
+                    "{ended:?} {last:?}"
+                );
+                thread::park_timeout(Duration::from_millis(5));
+                assert_eq!(all(), ended, "it counts after its end");
+                last = ended;
             }
-            drop(discovered);
-            rounds += 1;
-            let ended = all();
-            assert!(ended.iter().zip(last).all(|(now, last)| *now >= last), "{ended:?} {last:?}");
-            thread::park_timeout(Duration::from_millis(5));
-            assert_eq!(all(), ended, "it counts after its end");
-            last = ended;
-        }
-        println!("measured: {rounds} discoveries, {} ends counted", last[1]);
-        assert!(rounds > 10 && last[1] > 0, "{rounds} {last:?}");
-        let made = generator.made();
-        let sum = |at: usize| of_clients(made.client)[at] + of_servers(made.server)[at];
-        assert!((0..5).all(|at| last[at] <= sum(at)), "{last:?} {made:?}");
-        // And once more, as if nothing had been.
-        let _discovered = monitor.discover(Discovery::host()).expect("sock_diag answers");
-        let mut again = Generator::both(500, 1_000, 1);
-        again.go();
-        let made = again.made();
-        let expected: Vec<u64> = (0..5)
-            .map(|at| last[at] + of_clients(made.client)[at] + of_servers(made.server)[at])
-            .collect();
-        until("the ends", || (all()[1] == expected[1]).then_some(()));
-        assert_eq!(all().to_vec(), expected);
+            println!("measured: {rounds} discoveries, {} ends counted", last[1]);
+            if rounds <= 10 || last[1] == 0 {
+                lateness.slowed(Duration::from_secs(1));
+                return Err(format!("{rounds} discoveries, {last:?}"));
+            }
+            let made = generator.made();
+            let sum = |at: usize| of_clients(made.client)[at] + of_servers(made.server)[at];
+            assert!((0..5).all(|at| last[at] <= sum(at)), "{last:?} {made:?}");
+            // And once more, as if nothing had been.
+            ends.wait(made.client[0] + made.server[0]);
+            let _discovered = monitor.discover(Discovery::host()).expect("sock_diag answers");
+            let mut again = Generator::both(500, 1_000, 1);
+            again.go();
+            let made = again.made();
+            let expected: Vec<u64> = (0..5)
+                .map(|at| last[at] + of_clients(made.client)[at] + of_servers(made.server)[at])
+                .collect();
+            until("the ends", || (all()[1] == expected[1]).then_some(()));
+            assert_eq!(all().to_vec(), expected);
+            Ok(())
+        });
     });
 }
 

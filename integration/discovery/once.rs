@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use opentelemetry::KeyValue;
 use tcpinfo::{Discovered, Discovery, Group, Monitor, Watched};
 
-use super::scene::{Totals, providers, totals};
+use super::scene::{Ends, Totals, providers, totals};
 use support::alone::in_namespace;
 use support::loopback::until;
 use support::reader::Reader;
@@ -142,6 +142,7 @@ impl Scene {
 
 /// All connections are there before the first one looks (`early`), or as soon as it does.
 fn counts_once(order: &[Looks], early: bool, sweeps: bool) {
+    let mut ends = Ends::listen();
     let mut scene = Scene::begin();
     let providers = providers(&scene.monitor, 2);
     scene.readers = providers.iter().map(|(reader, _)| reader.clone()).collect();
@@ -187,6 +188,8 @@ fn counts_once(order: &[Looks], early: bool, sweeps: bool) {
     assert_eq!(scene.monitor.snapshot().monitor.read_errors, [], "{what}");
     scene.counted = all;
     drop(scene.discovered);
+    // The next scene is not to see them.
+    ends.wait(2 * pairs);
 }
 
 #[test]

@@ -32,23 +32,26 @@ fn lost_ends_are_told_and_what_comes_after_them_is_exact() {
         let providers = providers(&monitor, 2);
         let discovery = Discovery::host().with_receive_buffer(100_000);
         let _discovered = monitor.discover(discovery).expect("sock_diag answers");
-        let all = || totals(&providers[0].0.collected(), |_| true);
-
-        let mut generator = Generator::both(connections(), 4_000, 2);
-        generator.go();
-        until("the first ends", || (all()[1] > 200).then_some(()));
-        let mut stopper = stopped_for("1");
-        assert!(stopper.wait().expect("it is our child").success());
-        let made = generator.made();
-        let made = sum(of_clients(made.client), of_servers(made.server));
         let overruns = || monitor.snapshot().monitor.event_overruns;
-        until("an overrun", || (overruns() > 0).then_some(()));
-        assert!(errors.load(Ordering::Relaxed) > 0);
+        let mut made = [0; 5];
+        let mut fast = Vec::new();
+        // On a slow machine most of them may come after the stop: then again.
+        while overruns() == 0 {
+            assert!(fast.len() < 6, "the buffer is not too small");
+            let mut generator = Generator::both(connections(), 4_000, 2);
+            generator.go();
+            let mut stopper = stopped_for("1");
+            assert!(stopper.wait().expect("it is our child").success());
+            let more = generator.made();
+            made = sum(made, sum(of_clients(more.client), of_servers(more.server)));
+            fast.push(generator);
+        }
+        until("an error", || (errors.load(Ordering::Relaxed) > 0).then_some(()));
 
         // What comes now is counted to the byte, in groups of its own: its servers have new ports.
-        // The kernel tells ends from a queue of its own. If it is late with the last ones of before,
-        // they may fill the buffer once more: then again.
-        let mut generators = vec![generator];
+        // The kernel tells ends from a queue of its own. If it is late with the last ones of
+        // before, they may fill the buffer once more: then again.
+        let mut slow_ones = Vec::new();
         let (is_slow, slow_made) = loop {
             let before = overruns();
             let mut slow = Generator::both(500, 250, 1);
@@ -56,7 +59,7 @@ fn lost_ends_are_told_and_what_comes_after_them_is_exact() {
             slow.go();
             let made = slow.made();
             let made = sum(of_clients(made.client), of_servers(made.server));
-            generators.push(slow);
+            slow_ones.push(slow);
             let told = until("the end of these", || {
                 let now = totals(&providers[0].0.collected(), &is_slow);
                 (now[1] >= made[1] || overruns() > before).then_some(now[1])
@@ -65,20 +68,22 @@ fn lost_ends_are_told_and_what_comes_after_them_is_exact() {
                 break (is_slow, made);
             }
             println!("REPEATED: events were lost once more");
-            assert!(generators.len() < 6, "the buffer is too small for 250 connections a second");
+            assert!(slow_ones.len() < 6, "the buffer is too small for 250 connections a second");
         };
         // All of what was made before has been closed, by its event or by its absence; some of it
         // nobody saw. Nothing counts twice.
         let settled = until("only listeners to be left", || {
             let snapshot = monitor.snapshot();
             let sum = |of: fn(&GroupSnapshot) -> u64| snapshot.groups.iter().map(of).sum::<u64>();
-            let listeners = generators.iter().map(|it| it.addresses.len() as u64).sum::<u64>();
+            let listeners =
+                fast.iter().chain(&slow_ones).map(|it| it.addresses.len() as u64).sum::<u64>();
             let live = sum(GroupSnapshot::live) - listeners;
             assert_eq!(sum(|group| group.opened), sum(|group| group.closed) + live);
             (live == 0).then(|| providers[0].0.collected())
         });
         assert_eq!(totals(&settled, &is_slow), slow_made);
-        let fast = totals(&settled, ports(&generators[0]));
+        let are_fast: Vec<_> = fast.iter().map(ports).collect();
+        let fast = totals(&settled, |it| are_fast.iter().any(|is_fast| is_fast(it)));
         assert_eq!(fast[0], fast[1]);
         assert!(fast.iter().zip(made).all(|(now, made)| *now <= made), "{fast:?} {made:?}");
         assert!(fast[0] < made[0], "nothing was lost: the buffer was not too small");

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tcpinfo::Monitor;
+use tcpinfo::diag::{Event, Events};
 
 pub(crate) use support::totals::{Totals, role, totals};
 
 use support::exchanges::Made;
+use support::lateness::PATIENCE;
 use support::reader::{Collected, Reader};
 use support::running::{Running, program};
 
@@ -75,6 +77,29 @@ impl Generator {
     /// Waits for the end of the work.
     pub(crate) fn made(&self) -> Made {
         self.made.unwrap_or_else(|| self.running.line().parse().expect("what it counted"))
+    }
+}
+
+/// Somebody else who is told of the ends of connections. The kernel tells them from a queue of its
+/// own, some time after the end: a discovery that begins in between counts them.
+pub(crate) struct Ends(Events);
+
+impl Ends {
+    pub(crate) fn listen() -> Self {
+        let events = Events::open().and_then(|events| events.with_receive_buffer(4 << 20));
+        Self(events.expect("sock_diag answers"))
+    }
+
+    /// Waits for the ends of so many sockets that were connected, or until some were lost.
+    pub(crate) fn wait(&mut self, count: u64) {
+        let mut told = 0;
+        while told < count {
+            match self.0.next_within(PATIENCE).expect("well-formed") {
+                Some(Event::Ended(socket)) => told += u64::from(socket.peer.port() != 0),
+                Some(Event::Lost) => return,
+                other => panic!("{told} of {count} ends, then {other:?}"),
+            }
+        }
     }
 }
 

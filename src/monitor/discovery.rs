@@ -210,11 +210,16 @@ impl Discoveries {
         if !was_used {
             return Found::default();
         }
-        let overruns = engine.overruns.load(Ordering::Relaxed);
         let active = engine.active.load_full();
         if active.is_empty() {
+            let overruns = engine.overruns.load(Ordering::Relaxed);
             return Found { overruns, was_used, ..Found::default() };
         }
+        // The last collection of a program has every end in it that the kernel told before. On a
+        // busy machine the thread can be a second behind.
+        let thread = lock(&self.telling).thread.clone();
+        thread.iter().filter(|_| !self.is_inherited()).for_each(|thread| thread.fence());
+        let overruns = engine.overruns.load(Ordering::Relaxed);
         let mut scanner = lock(&self.scanner);
         let passed = self.pass(&mut scanner, &mut Sink { tallies: Some(tallies), readings: 0 });
         for (_, error) in passed.errors {

@@ -7,8 +7,8 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -26,8 +26,14 @@ use crate::wire::LEN;
 /// How long to wait for the thread where it is not needed that it has done its work.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often to wait that long, while the thread takes events all the time.
+const PATIENT: u32 = 10;
+
 /// Events that are taken before anything else is looked at.
 const BATCH: usize = 256;
+
+/// What an event takes of a receive buffer at least: it is 1.3 KB on Linux 6.18.
+const LEAST_BYTES: usize = 768;
 
 /// The thread, as those see it who begin and end discoveries.
 pub(super) struct EventThread {
@@ -44,6 +50,8 @@ struct Running {
 struct Shared {
     waker: Waker,
     orders: Mutex<Vec<Order>>,
+    /// How many batches were taken.
+    batches: AtomicU64,
 }
 
 enum Order {
@@ -60,13 +68,19 @@ enum Order {
 struct Source {
     events: Events,
     query: Query,
+    /// After so many batches everything was taken that waited before.
+    batches: usize,
     /// Events were lost, and those that came before are not all taken.
     has_lost: bool,
 }
 
 impl EventThread {
     pub(super) fn start(engine: Arc<Engine>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { waker: Waker::new()?, orders: Mutex::default() });
+        let shared = Arc::new(Shared {
+            waker: Waker::new()?,
+            orders: Mutex::default(),
+            batches: AtomicU64::new(0),
+        });
         let (sender, ended) = sync_channel(1);
         let name = "tcpinfo-events".to_owned();
         let in_thread = Arc::clone(&shared);
@@ -89,7 +103,9 @@ impl EventThread {
 
     /// Takes these events as well, of the namespace of `query`.
     pub(super) fn take(&self, events: Events, query: Query) {
-        self.order(Order::Take(Source { events, query, has_lost: false }));
+        let events_at_most = events.receive_buffer().unwrap_or_default() / LEAST_BYTES;
+        let batches = 1 + events_at_most.div_ceil(BATCH);
+        self.order(Order::Take(Source { events, query, batches, has_lost: false }));
     }
 
     /// Looks for sockets of this process from now on, or does not any more.
@@ -97,14 +113,22 @@ impl EventThread {
         self.order(Order::Sight(how));
     }
 
-    /// Waits until all events were taken that wait now, a second at most.
+    /// Waits until all events were taken that wait now: a second at most in which the thread takes
+    /// none, as it may be in a function of the program that waits for the caller.
     pub(super) fn fence(&self) {
         if self.id == thread::current().id() {
             return;
         }
         let (sender, receiver) = sync_channel(1);
         self.order(Order::Fence(sender));
-        let _ = receiver.recv_timeout(PATIENCE);
+        let batches = || self.shared.batches.load(Ordering::Relaxed);
+        for _ in 0..PATIENT {
+            let before = batches();
+            let waited = receiver.recv_timeout(PATIENCE);
+            if waited != Err(RecvTimeoutError::Timeout) || batches() == before {
+                return;
+            }
+        }
     }
 
     /// Ends the thread, and waits for that a second at most: it may be in a function of the program
@@ -123,7 +147,8 @@ impl EventThread {
 struct Work<'e> {
     engine: &'e Engine,
     sources: Vec<Source>,
-    fences: Vec<SyncSender<()>>,
+    /// Who waits, and how many batches may still be taken before.
+    fences: Vec<(SyncSender<()>, usize)>,
     sightings: Option<Sightings<'e>>,
 }
 
@@ -149,7 +174,10 @@ impl Work<'_> {
         for order in orders {
             match order {
                 Order::Take(source) => self.sources.push(source),
-                Order::Fence(fence) => self.fences.push(fence),
+                Order::Fence(fence) => {
+                    let batches = self.sources.iter().map(|source| source.batches).max();
+                    self.fences.push((fence, batches.unwrap_or(1)));
+                }
                 Order::Sight(None) => self.sightings = None,
                 Order::Sight(Some((listening, budget))) => {
                     let new = || Sightings::new(self.engine, listening);
@@ -176,12 +204,18 @@ impl Work<'_> {
         if let Some(sightings) = sightings {
             sightings.look_if_due();
         }
+        shared.batches.fetch_add(1, Ordering::Relaxed);
+        fences.retain_mut(|(fence, batches)| {
+            *batches -= 1;
+            let waits = !is_empty && *batches > 0;
+            if !waits {
+                // Nobody listens any more if it took too long.
+                let _ = fence.send(());
+            }
+            waits
+        });
         if !is_empty {
             return ControlFlow::Continue(());
-        }
-        for fence in fences.drain(..) {
-            // Nobody waits any more if it took too long.
-            let _ = fence.send(());
         }
         let next = sightings.as_ref().and_then(Sightings::next);
         let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
