@@ -107,10 +107,10 @@ impl CookieIndex {
 
     /// The connection has left its slot, and goes on elsewhere: `work` puts it there.
     #[cfg(feature = "diag")]
-    pub(crate) fn leave(&self, cookie: u64, work: impl FnOnce()) {
+    pub(crate) fn leave<R>(&self, cookie: u64, work: impl FnOnce() -> R) -> R {
         let mut shard = lock(self.shard(cookie));
         shard.remove(&cookie);
-        work();
+        work()
     }
 
     /// The connection has left its slot. Its cookie takes the next place of the ring, and the

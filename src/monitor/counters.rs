@@ -125,6 +125,13 @@ impl Counters {
         self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
     }
 
+    /// Whether any counter is lower than before: it wrapped, the connection is new, or `raw` is old.
+    #[cfg(feature = "diag")]
+    #[cold]
+    pub(crate) fn fell(&self, raw: &CounterNumbers) -> bool {
+        self.steps(raw, &HALVES).1
+    }
+
     /// Takes in what the kernel says now, and returns what that adds.
     pub(crate) fn advance(&mut self, raw: &CounterNumbers) -> CounterNumbers {
         let (mut values, far) = self.steps(raw, &HALVES);

@@ -54,6 +54,9 @@ use crate::diag::{Events, Query};
 
 pub use self::choice::Discovery;
 
+/// How often a discovery that begins asks what is there, until it was told everything.
+const BASE_PASSES: usize = 3;
+
 /// How many discoveries there can be at a time: each has a bit.
 const MOST: usize = 64;
 
@@ -115,13 +118,20 @@ impl Discoveries {
             let events = self.listen(&mut telling, &discovery);
             let begun = Arc::new(Active::new(number, discovery, events, listening));
             engine.was_used.store(true, Ordering::Relaxed);
-            engine.connections.discovered.activate();
-            engine.connections.discovered.forget_refusals(begun.bit());
+            engine.connections.discovered.claim(number);
             engine.active.rcu(|all| all.iter().cloned().chain([begun.clone()]).collect::<Vec<_>>());
             self.steer(&telling);
             (begun, telling.thread.clone())
         };
-        let passed = self.pass(&mut scanner, &mut Sink { tallies: None, readings: 0 });
+        let mut pass = || self.pass(&mut scanner, &mut Sink { tallies: None, readings: 0 });
+        let mut passed = pass();
+        for _ in 1..BASE_PASSES {
+            if passed.is_complete(number) || !passed.errors.is_empty() {
+                break;
+            }
+            // A connection that was not shown would count in full when it is.
+            passed = pass();
+        }
         if let Err(error) = passed.of(number) {
             drop(scanner);
             self.end(number);

@@ -12,7 +12,7 @@ use super::attributes::Attributes;
 use super::connection::{Connection, Key};
 use super::connections::Connections;
 #[cfg(feature = "diag")]
-use super::discovery::outcome::Handover;
+use super::discovery::outcome::{Adopted, Handover};
 use super::failures::{Failed, panicked};
 use super::given_back::GivenBack;
 use super::handles::{Handle, Ownership, WatchId};
@@ -270,9 +270,12 @@ impl Connections {
     }
 
     /// Takes a connection out of its slot that nobody watches, and gives it to the discovery that
-    /// found it. Returns whether it did.
+    /// found it.
     #[cfg(feature = "diag")]
-    pub(crate) fn give_to_discovery(&self, slot: usize, cookie: u64, claim: u8) -> bool {
+    pub(crate) fn give_to_discovery(&self, slot: usize, cookie: u64, claim: u8) -> Adopted {
+        if !self.discovered.is_claiming(claim) {
+            return Adopted::Nothing;
+        }
         let family = &self.groups;
         let taken = self.slots.with(slot, |slot| {
             let connection = slot.as_ref().filter(|it| is_in_group(it, cookie))?;
@@ -280,13 +283,13 @@ impl Connections {
             let (history, group, opened_in) = slot.take()?.into_history();
             Some((stamp, history, group?, opened_in))
         });
-        let Some((stamp, history, group, opened_in)) = taken else { return false };
+        let Some((stamp, history, group, opened_in)) = taken else { return Adopted::Nothing };
         family.given_back.remove(stamp);
-        family.cookies.leave(cookie, || {
-            self.discovered.adopt(cookie, history, group, opened_in, claim);
-        });
+        let adopted = family
+            .cookies
+            .leave(cookie, || self.discovered.adopt(cookie, history, group, opened_in, claim));
         self.slots.free(slot);
-        true
+        adopted
     }
 }
 

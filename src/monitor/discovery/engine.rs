@@ -21,7 +21,7 @@ use super::super::set::{Membership, MetricFamily};
 use super::super::sets::Placement;
 use super::super::snapshot::Sums;
 use super::active::{Active, Grouped};
-use super::outcome::{Newcomer, Parted, Seen, Told};
+use super::outcome::{Adopted, Newcomer, Parted, Seen, Told};
 use super::sight::{OwnListener, Ownership, Sight, Sink, reply_of};
 use crate::diag::{Query, RawSocket, Socket};
 use crate::info::{CounterNumbers, Reply, UpDownNumbers};
@@ -106,9 +106,14 @@ impl Engine {
         let asks = candidates.iter().fold(0, |asks, active| asks | active.bit());
         match cookies.whereabouts(cookie) {
             Whereabouts::Slot(slot) => {
-                let Some(first) = candidates.first() else { return };
-                if self.connections.give_to_discovery(slot, cookie, first.number) {
-                    self.see(sight, reply, asks, sink);
+                let claims = candidates.first();
+                let Some(claims) = claims else { return };
+                match self.connections.give_to_discovery(slot, cookie, claims.number) {
+                    Adopted::Entry => {
+                        self.see(sight, reply, asks, sink);
+                    }
+                    Adopted::Ended(parted) => self.close(parted, ConnectionSample::NOTHING),
+                    Adopted::Nothing => {}
                 }
                 return;
             }
@@ -224,6 +229,7 @@ impl Engine {
             match table.end(cookie) {
                 Told::Ignored => return,
                 Told::Parted(parted) => return self.finish(parted, next, &reply, raw),
+                Told::Late(parted) => return drop(self.take_last(parted, next, &reply)),
                 Told::Refused(by) => refused = by,
                 Told::Unknown => {}
             }
@@ -234,13 +240,21 @@ impl Engine {
                         return;
                     }
                 }
-                // It was watched, and that ended before there was a discovery.
-                Whereabouts::Ended => return,
+                // It was watched, and that ended before there was a discovery. A pass may still
+                // show it.
+                Whereabouts::Ended => {
+                    table.pass_by(cookie);
+                    return;
+                }
                 Whereabouts::Slot(slot) => {
                     let active = self.active.load();
                     let Some(first) = active.first() else { return };
-                    if !self.connections.give_to_discovery(slot, cookie, first.number) {
-                        return table.tell_watched(cookie);
+                    match self.connections.give_to_discovery(slot, cookie, first.number) {
+                        Adopted::Entry => {}
+                        Adopted::Ended(parted) => {
+                            return self.close(parted, ConnectionSample::live(&reply));
+                        }
+                        Adopted::Nothing => return table.tell_watched(cookie),
                     }
                 }
             }
@@ -249,7 +263,6 @@ impl Engine {
 
     /// The end of a connection that is in the table: the event is its last reading.
     fn finish(&self, parted: Parted, next: Phase, reply: &Reply<'_>, raw: &RawSocket<'_>) {
-        let mut parted = parted;
         if parted.is_unclaimed() {
             let active = self.active.load();
             let is_wanted = |socket: &Socket| {
@@ -262,9 +275,15 @@ impl Engine {
         if parted.progress.life.phase() == Phase::Listening {
             return;
         }
+        let parted = self.take_last(parted, next, reply);
+        self.close(parted, ConnectionSample::live(reply));
+    }
+
+    /// Adds what the last reading of a connection adds.
+    fn take_last(&self, mut parted: Parted, next: Phase, reply: &Reply<'_>) -> Parted {
         let (added, opened) = parted.progress.take_in(next, &CounterNumbers::of(reply));
         lock(&parted.group.set().ledger).add(&added, u64::from(opened));
-        self.close(parted, ConnectionSample::live(reply));
+        parted
     }
 
     /// Counts a connection in full that ended before any pass saw it, if anybody wants it. Returns

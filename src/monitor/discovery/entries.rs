@@ -25,6 +25,9 @@ pub(crate) struct Entry {
     pub(super) claim: u8,
     /// Whether the kernel tells its end.
     pub(super) has_event: bool,
+    /// It came from a watch while a pass was running, whose dump can be older than the watch's last
+    /// reading.
+    pub(super) is_adopted: bool,
 }
 
 /// The age of a connection that was there before it was looked for.
@@ -167,8 +170,8 @@ mod tests {
 
     fn entry(cookie: u64, group: &Membership) -> Entry {
         let (progress, group) = (Progress::new(), group.clone());
-        let (since, seen, claim, has_event) = (0, 0, 0, true);
-        Entry { cookie, progress, group, since, seen, claim, has_event }
+        let (since, seen, claim, has_event, is_adopted) = (0, 0, 0, true, false);
+        Entry { cookie, progress, group, since, seen, claim, has_event, is_adopted }
     }
 
     fn group() -> Membership {

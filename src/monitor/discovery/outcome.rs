@@ -22,6 +22,7 @@ pub(crate) enum Seen {
 }
 
 /// A connection that leaves the table.
+#[derive(Clone)]
 pub(crate) struct Parted {
     pub(crate) group: Membership,
     pub(crate) opened_in: Option<Membership>,
@@ -36,6 +37,8 @@ pub(crate) struct Parted {
 pub(crate) enum Told {
     /// An entry, which is taken out.
     Parted(Parted),
+    /// A connection that was closed because passes did not show it: the event is its last reading.
+    Late(Parted),
     /// A cookie that does not count.
     Ignored,
     /// A connection that these discoveries did not want.
@@ -51,6 +54,16 @@ pub(crate) enum Handover {
     Entry(History, Membership, Option<Membership>),
     /// It was watched before, or had ended.
     Known,
+    Nothing,
+}
+
+/// What came of a connection that nobody watches any more, and a discovery found.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(crate) enum Adopted {
+    Entry,
+    /// It has ended already.
+    Ended(Parted),
+    /// It stays where it is.
     Nothing,
 }
 

@@ -29,7 +29,6 @@ impl Scanner {
         let active = engine.active.load_full();
         let has_lost = engine.has_lost.swap(false, Ordering::AcqRel);
         let mut passed = Passed::default();
-        let mut complete = 0;
         let is_used = |dump: &RepeatedDump| {
             active.iter().any(|it| !it.is_process() && it.discovery.query == *dump.query())
         };
@@ -53,7 +52,7 @@ impl Scanner {
             let walked = self.walk.run(engine, &candidates, &own.listening, sink);
             let walkers = active.iter().filter(|it| it.is_process());
             for walker in walkers {
-                passed.note(walker, &walked, &mut complete);
+                passed.note(walker, &walked);
             }
         }
         for dump in &mut self.dumps {
@@ -78,7 +77,7 @@ impl Scanner {
                 }
             });
             for dumper in candidates {
-                passed.note(dumper, &dumped, &mut complete);
+                passed.note(dumper, &dumped);
             }
         }
         // What ended unseen is not shown any more. A walk does not show connections without a
@@ -88,7 +87,7 @@ impl Scanner {
             shows_orphans = self.note_all(engine);
         }
         let has_events = active.iter().any(|it| it.has_events());
-        let left = engine.active.load();
+        let (left, complete) = (engine.active.load(), passed.complete);
         let covered = |claim: u8| {
             let active = left.iter().find(|it| it.number == claim)?;
             let can_close = has_lost && (shows_orphans || !active.is_process());
@@ -138,13 +137,15 @@ pub(super) struct Passed {
     pub(super) readings: u64,
     /// Which discoveries could not ask.
     pub(super) errors: Vec<(u8, io::Error)>,
+    /// The discoveries of which every connection was shown, one bit each.
+    complete: u64,
 }
 
 impl Passed {
     /// Notes what the question for a discovery came to.
-    fn note(&mut self, active: &Active, asked: &io::Result<bool>, complete: &mut u64) {
+    fn note(&mut self, active: &Active, asked: &io::Result<bool>) {
         match asked {
-            Ok(true) => *complete |= active.bit(),
+            Ok(true) => self.complete |= active.bit(),
             Ok(false) => {}
             Err(error) => {
                 let error = match error.raw_os_error() {
@@ -154,6 +155,11 @@ impl Passed {
                 self.errors.push((active.number, error));
             }
         }
+    }
+
+    /// Whether every connection of one discovery was shown.
+    pub(super) fn is_complete(&self, number: u8) -> bool {
+        self.complete >> number & 1 != 0
     }
 
     /// The error of one discovery.

@@ -19,7 +19,7 @@
 //!   an event ends stays marked as closed; the pass may still show it. When the pass is over, no
 //!   later one can.
 //! - **An event can come after an absence.** A connection that was closed because passes do not
-//!   show it any more stays marked, in case its event is only late.
+//!   show it any more stays marked, in case its event is only late. What that adds still counts.
 //! - **The end of a watch and the event of its socket come in either order.** Whichever is first
 //!   leaves a mark, and the other one takes it away. So a watched connection never counts again,
 //!   even if the kernel keeps its socket for long after it was closed.
@@ -38,11 +38,8 @@ use super::super::phase::Phase;
 use super::super::set::Membership;
 use super::entries::{Entries, Entry, NOBODY, UNKNOWN};
 use super::marks::{MarkKind, Marks};
-use super::outcome::{Coverage, Handover, Newcomer, Parted, Seen, Told};
+use super::outcome::{Adopted, Handover, Newcomer, Parted, Seen, Told};
 use crate::info::CounterNumbers;
-
-/// For how many passes a connection that nobody claims waits for its event.
-const LEFT: u32 = 4;
 
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
@@ -59,6 +56,10 @@ struct Inner {
     marks: Marks,
     /// Groups that counted a connection as opened, where that is not its group any more.
     opened_in: HashMap<u64, Membership>,
+    /// Connections that are marked absent, whose event may still say what they did last.
+    late: HashMap<u64, Parted>,
+    /// The discoveries under way, one bit each. A pass goes on with one that has just ended.
+    claims: u64,
     pass: u32,
     is_running: bool,
 }
@@ -92,9 +93,17 @@ impl Table {
         }
     }
 
-    /// Begins to keep connections.
-    pub(crate) fn activate(&self) {
+    /// A discovery begins: keeps its connections. It has not refused anything.
+    pub(crate) fn claim(&self, claim: u8) {
+        let mut inner = lock(&self.inner);
+        inner.claims |= 1 << claim;
+        inner.marks.forget_refusals(1 << claim);
         self.process.store(std::process::id(), Ordering::Release);
+    }
+
+    /// Whether this discovery is under way.
+    pub(crate) fn is_claiming(&self, claim: u8) -> bool {
+        self.is_active() && lock(&self.inner).is_claiming(claim)
     }
 
     /// Forgets everything, and keeps nothing from now on.
@@ -142,7 +151,13 @@ impl Table {
             if std::mem::replace(&mut entry.seen, pass) == pass {
                 return Seen::Ignored;
             }
-            let (added, opened) = entry.progress.take_in(next, raw);
+            let was_adopted = std::mem::take(&mut entry.is_adopted);
+            let (added, opened) = if was_adopted && entry.progress.counters.fell(raw) {
+                // The dump is older than the last reading of the watch.
+                (raw.with_zeros(u64::MAX), false)
+            } else {
+                entry.progress.take_in(next, raw)
+            };
             add(entry, added, opened);
             return Seen::Taken;
         }
@@ -156,6 +171,7 @@ impl Table {
     pub(crate) fn note(&self, cookie: u64) {
         let mut inner = lock(&self.inner);
         let pass = inner.pass;
+        inner.marks.see(cookie, 0, pass, || self.now());
         if let Some(entry) = inner.entries.find(cookie) {
             entry.seen = pass;
         }
@@ -167,16 +183,19 @@ impl Table {
         let Newcomer { cookie, progress, group, claim, is_base, has_event } = new;
         let since = if is_base { UNKNOWN } else { self.now() };
         let mut inner = lock(&self.inner);
-        if inner.is_known(cookie) || self.process.load(Ordering::Acquire) == 0 {
+        if inner.is_known(cookie) || !inner.is_claiming(claim) {
             return false;
         }
         inner.marks.remove(cookie);
         let seen = inner.pass;
-        inner.entries.insert(Entry { cookie, progress, group, since, seen, claim, has_event });
+        let is_adopted = false;
+        let new = Entry { cookie, progress, group, since, seen, claim, has_event, is_adopted };
+        inner.entries.insert(new);
         true
     }
 
-    /// Puts a connection into the table that nobody watches any more. It stays in its group.
+    /// Puts a connection into the table that nobody watches any more. It stays in its group. If its
+    /// event has come, it is returned instead: an older dump may still show it.
     pub(crate) fn adopt(
         &self,
         cookie: u64,
@@ -184,24 +203,36 @@ impl Table {
         group: Membership,
         opened_in: Option<Membership>,
         claim: u8,
-    ) {
+    ) -> Adopted {
         let (progress, since) = history.into_progress();
         let since = self.since(since);
+        let now = self.now();
         let mut inner = lock(&self.inner);
         if inner.entries.find(cookie).is_some() {
-            return;
+            return Adopted::Entry;
+        }
+        let (pass, is_running) = (inner.pass, inner.is_running);
+        if inner.marks.bar(cookie) {
+            inner.marks.meet(cookie, MarkKind::Unwatched, pass, now, is_running);
+            let age = Some(Duration::from_nanos(now.saturating_sub(since)));
+            return Adopted::Ended(Parted { group, opened_in, progress, age, claim });
         }
         inner.marks.remove(cookie);
         inner.opened_in.extend(opened_in.map(|group| (cookie, group)));
         // Not seen by this pass yet: its reading is still to come.
-        let seen = inner.pass.wrapping_sub(1);
-        let has_event = true;
-        inner.entries.insert(Entry { cookie, progress, group, since, seen, claim, has_event });
+        let seen = pass.wrapping_sub(1);
+        let (has_event, is_adopted) = (true, is_running);
+        let new = Entry { cookie, progress, group, since, seen, claim, has_event, is_adopted };
+        inner.entries.insert(new);
+        Adopted::Entry
     }
 
     /// Another discovery claims an entry that nobody claims any more. It goes to that one's group.
     pub(crate) fn reclaim(&self, cookie: u64, group: Membership, claim: u8) {
         let mut inner = lock(&self.inner);
+        if !inner.is_claiming(claim) {
+            return;
+        }
         let Some(entry) = inner.entries.find(cookie).filter(|entry| entry.claim == NOBODY) else {
             return;
         };
@@ -225,11 +256,6 @@ impl Table {
         inner.marks.refuse(cookie, by, seen, at);
     }
 
-    /// A discovery begins, which has not refused anything.
-    pub(crate) fn forget_refusals(&self, by: u64) {
-        lock(&self.inner).marks.forget_refusals(by);
-    }
-
     /// The event of a socket came.
     pub(crate) fn end(&self, cookie: u64) -> Told {
         let now = self.now();
@@ -238,6 +264,7 @@ impl Table {
         if let Some(mark) = inner.marks.end(cookie, is_running) {
             return match mark.kind {
                 MarkKind::Refused => Told::Refused(mark.by),
+                MarkKind::Absent => inner.late.remove(&cookie).map_or(Told::Ignored, Told::Late),
                 _ => Told::Ignored,
             };
         }
@@ -291,6 +318,7 @@ impl Table {
         let now = self.now();
         let mut inner = lock(&self.inner);
         if let Some(mark) = inner.marks.remove(cookie) {
+            inner.late.remove(&cookie);
             return match mark.kind {
                 MarkKind::Refused => Handover::Nothing,
                 _ => Handover::Known,
@@ -304,78 +332,22 @@ impl Table {
 
     /// A discovery ended: nobody claims its connections any more.
     pub(crate) fn unclaim(&self, claim: u8) {
+        let mut inner = lock(&self.inner);
+        inner.claims &= !(1 << claim);
+        inner.late.retain(|_, parted| parted.claim != claim);
+        drop(inner);
         self.by_chunks(|inner, number| {
             let entries = inner.entries.chunk_mut(number).iter_mut();
             entries.filter(|entry| entry.claim == claim).for_each(|entry| entry.claim = NOBODY);
         });
     }
-
-    /// Does something for each chunk of entries, from the last one to the first, each under a lock
-    /// of its own. What is taken out is replaced by an entry that was visited.
-    fn by_chunks(&self, mut visit: impl FnMut(&mut Inner, usize)) {
-        let chunks = lock(&self.inner).entries.chunks();
-        for number in (0..chunks).rev() {
-            visit(&mut lock(&self.inner), number);
-        }
-    }
-
-    /// A pass is over. Takes out what it should have shown and did not, and gives that to `part`
-    /// with no lock held. `covered` says of a discovery what the pass says of its connections;
-    /// nothing if it has ended.
-    /// `has_events` says whether the kernel tells any of them the ends of sockets, and `is_whole`
-    /// whether the pass was complete for all of them.
-    pub(crate) fn end_pass(
-        &self,
-        has_events: bool,
-        is_whole: bool,
-        covered: impl Fn(u8) -> Option<Coverage>,
-        mut part: impl FnMut(Parted),
-    ) {
-        let now = self.now();
-        let mut parted = Vec::new();
-        self.by_chunks(|inner, number| {
-            let pass = inner.pass;
-            let mut absent = Vec::new();
-            for entry in inner.entries.chunk_mut(number) {
-                if entry.claim == NOBODY {
-                    // Nobody wants it, or it has ended, and its event may be on the way. Had it
-                    // gone too early, it would count again.
-                    let waits = has_events && entry.has_event;
-                    if is_whole && (!waits || pass.wrapping_sub(entry.seen) > LEFT) {
-                        absent.push(entry.cookie);
-                    }
-                    continue;
-                }
-                let Some(coverage) = covered(entry.claim) else {
-                    // Its discovery ended while the pass was under way.
-                    entry.claim = NOBODY;
-                    continue;
-                };
-                let closes = coverage.closes_absent || !entry.has_event;
-                if entry.seen != pass && coverage.is_complete && closes {
-                    absent.push(entry.cookie);
-                }
-            }
-            for cookie in absent {
-                let Some(gone) = inner.part(cookie, now) else { continue };
-                if gone.is_unclaimed() {
-                    // Only a discovery that begins later may want it, as its base.
-                    inner.marks.refuse(cookie, u64::MAX, pass, now);
-                } else {
-                    inner.marks.put(cookie, MarkKind::Absent, pass, now);
-                    parted.push(gone);
-                }
-            }
-        });
-        parted.drain(..).for_each(&mut part);
-        let mut inner = lock(&self.inner);
-        inner.is_running = false;
-        let pass = inner.pass;
-        inner.marks.end_pass(pass, now, has_events);
-    }
 }
 
 impl Inner {
+    fn is_claiming(&self, claim: u8) -> bool {
+        self.claims >> claim & 1 != 0
+    }
+
     /// Whether the cookie is an entry, or one that does not count any more.
     fn is_known(&mut self, cookie: u64) -> bool {
         self.marks.bar(cookie) || self.entries.find(cookie).is_some()
@@ -391,5 +363,6 @@ impl Inner {
     }
 }
 
+mod absent;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::super::super::attributes::Attributes;
 use super::super::super::progress::Progress;
 use super::super::super::set::{MetricFamily, Set};
+use super::super::outcome::Coverage;
+use super::absent::LEFT;
 use super::*;
+
+mod model;
 
 fn newcomer(claim: u8, is_base: bool) -> Newcomer {
     let set = Set::new(MetricFamily::Group, Attributes::new([]), 0, false);
@@ -17,7 +21,7 @@ fn newcomer(claim: u8, is_base: bool) -> Newcomer {
 /// A table with one connection, which a discovery claimed that has ended since.
 fn left_behind() -> Table {
     let table = Table::new();
-    table.activate();
+    table.claim(0);
     table.begin_pass();
     assert!(table.insert(newcomer(0, false)));
     table.unclaim(0);
@@ -57,8 +61,26 @@ fn an_unclaimed_connection_stays_until_a_pass_could_show_it() {
 fn a_discovery_that_begins_later_takes_a_connection_that_nobody_claimed() {
     let table = left_behind();
     (0..10).for_each(|_| pass(&table, true));
-    table.forget_refusals(1 << 3);
+    table.claim(3);
     table.begin_pass();
     assert!(table.insert(newcomer(3, true)));
     assert!(matches!(table.end(7), Told::Parted(parted) if parted.claim == 3));
+}
+
+#[test]
+fn a_dump_that_is_older_than_its_event_does_not_revive_what_was_watched() {
+    let table = Table::new();
+    table.claim(0);
+    table.begin_pass();
+    // The event came while it was watched, then it was given back, and the dump still shows it.
+    table.tell_watched(7);
+    let Newcomer { group, .. } = newcomer(0, false);
+    let adopted = table.adopt(7, History::new(), group, None, 0);
+    assert!(matches!(adopted, Adopted::Ended(parted) if parted.claim == 0));
+    let add = |_: &Entry, _, _| panic!("it has ended");
+    let seen = table.see(7, 1, Phase::Connected, &CounterNumbers::NONE, add);
+    assert_eq!(seen, Seen::Ignored);
+    assert!(!table.insert(newcomer(0, false)));
+    table.end_pass(true, true, |_| None, |_| panic!("it has ended"));
+    assert_eq!(lock(&table.inner).marks.len(), 0);
 }
