@@ -106,7 +106,11 @@ impl Engine {
         let asks = candidates.iter().fold(0, |asks, active| asks | active.bit());
         match cookies.whereabouts(cookie) {
             Whereabouts::Slot(slot) => {
-                let claims = candidates.first();
+                let selects = |it: &&&Arc<Active>| {
+                    let socket = sight.socket();
+                    socket.is_some_and(|socket| it.discovery.query.selects(&socket))
+                };
+                let claims = candidates.iter().find(|it| sight.is_selected() || selects(it));
                 let Some(claims) = claims else { return };
                 match self.connections.give_to_discovery(slot, cookie, claims.number) {
                     Adopted::Entry => {

@@ -211,3 +211,27 @@ fn everything_at_once_counts_once() {
     let end = sum(&monitor);
     assert_eq!((end.opened, end.live), (2, 0));
 }
+
+#[test]
+fn a_connection_that_is_given_back_goes_to_a_discovery_that_selects_it() {
+    let (server, other) = (Server::new(), Server::new());
+    let monitor = Monitor::new();
+    let discover = |discovery: Discovery, server: &Server| {
+        let discovery = discovery.with_query(server.query()).without_events();
+        monitor.discover(discovery).expect("a discovery")
+    };
+    let _others = [Discovery::host(), Discovery::process()].map(|it| discover(it, &other));
+    let group = monitor.group([KeyValue::new("watched", true)]);
+    let mut pair = server.pair();
+    pair.send(100);
+    let client = group.watch(pair.client).into_inner();
+    let sent = Sum { opened: 1, acked: 101, ..Sum::default() };
+    // Nobody watches it, and no discovery selects it.
+    (0..3).for_each(|_| assert_eq!(sum(&monitor), sent));
+    // This one has it only as long as it lasts, and then nobody says that it has ended.
+    let own = discover(Discovery::process(), &server);
+    (0..3).for_each(|_| assert_eq!(sum(&monitor), Sum { live: 2, ..sent }));
+    drop(own);
+    (0..3).for_each(|_| assert_eq!(sum(&monitor), sent));
+    drop(client);
+}
