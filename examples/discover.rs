@@ -20,8 +20,6 @@ fn run() -> Result<(), Box<dyn Error>> {
     let discovered = monitor.discover(discovery)?;
 
     let shop = others::Shop::open()?;
-    // The monitor has to find a new server once, before it knows that short connections are of it.
-    std::thread::sleep(Duration::from_millis(500));
     for _ in 0..20 {
         shop.sell()?;
     }

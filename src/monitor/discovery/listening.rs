@@ -119,6 +119,11 @@ impl Listening {
         self.look(FRESH)
     }
 
+    /// Looks now.
+    pub(crate) fn look_now(&self) {
+        self.look(Duration::ZERO);
+    }
+
     fn look(&self, fresh: Duration) -> bool {
         let mut asked = lock(&self.asked);
         if asked.at.is_some_and(|at| at.elapsed() < fresh) {

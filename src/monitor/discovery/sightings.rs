@@ -2,11 +2,13 @@
 //!
 //! An event of an ended socket does not say whose it was. It was of this process if its cookie was
 //! seen behind one of our descriptors: by a sweep, or by a sighting, which only asks for cookies.
-//! Or if its local port is one that this process listens on, and nobody else. Everything else is a
-//! stranger's.
+//! Or if its local port is one that this process listens on, and nobody else. If nothing is known to
+//! listen there, the server may have just begun: then the thread looks at once, for as long as its
+//! budget allows. Everything else is a stranger's.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ const KEPT: Duration = Duration::from_secs(1_200);
 /// How many are remembered.
 const MOST: usize = 1 << 16;
 
+/// For how long it may look at once for new servers if it did not do so for a while.
+const SAVED: Duration = Duration::from_millis(5);
+
 /// The sockets of this process that were sighted.
 pub(super) struct Sightings<'e> {
     engine: &'e Engine,
@@ -38,6 +43,37 @@ pub(super) struct Sightings<'e> {
     next: Option<Instant>,
     open: usize,
     count: u64,
+    allowance: Allowance,
+    /// Listeners of others, by cookie, as of the last look for new servers.
+    of_others: HashSet<u64>,
+}
+
+/// Time that may be spent on looks for new servers.
+struct Allowance {
+    /// In seconds; it is spent before it is known how long a look takes.
+    saved: f64,
+    at: Instant,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { saved: SAVED.as_secs_f64(), at: Instant::now() }
+    }
+}
+
+impl Allowance {
+    /// Does this if there is time for it, of which a share of `budget` comes back.
+    fn spend<R>(&mut self, budget: f64, work: impl FnOnce() -> R) -> Option<R> {
+        let now = Instant::now();
+        let back = now.duration_since(self.at).as_secs_f64() * budget;
+        (self.saved, self.at) = ((self.saved + back).min(SAVED.as_secs_f64()), now);
+        if budget <= 0.0 || self.saved <= 0.0 {
+            return None;
+        }
+        let done = work();
+        self.saved -= now.elapsed().as_secs_f64();
+        Some(done)
+    }
 }
 
 struct Sighted {
@@ -49,8 +85,9 @@ struct Sighted {
 
 impl<'e> Sightings<'e> {
     pub(super) fn new(engine: &'e Engine, listening: Arc<Listening>) -> Self {
-        let sockets = HashMap::new();
-        Self { engine, listening, sockets, budget: 0.0, next: None, open: 0, count: 0 }
+        let (sockets, of_others, allowance) = Default::default();
+        let (budget, next, open, count) = (0.0, None, 0, 0);
+        Self { engine, listening, sockets, budget, next, open, count, allowance, of_others }
     }
 
     pub(super) fn set_budget(&mut self, budget: f64) {
@@ -122,16 +159,49 @@ impl<'e> Sightings<'e> {
     }
 
     /// Whether this process, and nobody else, listens at this end of a connection.
-    fn is_served(&self, socket: &Socket) -> bool {
-        let own = self.engine.own_listeners.load();
-        let accepting = own.iter().find(|own| own.listener.accepts(socket.local));
-        if !accepting.is_some_and(OwnListener::is_open) {
+    fn is_served(&mut self, socket: &Socket) -> bool {
+        if !self.listens(socket.local) && !self.has_begun(socket.local) {
             return false;
         }
         self.listening.refresh();
-        let all = self.listening.all();
+        let (own, all) = (self.engine.own_listeners.load(), self.listening.all());
         let mut accepting = all.iter().filter(|it| it.accepts(socket.local));
         accepting.all(|it| own.iter().any(|own| own.listener.cookie == it.cookie))
+    }
+
+    /// Whether this process is known to listen at this address.
+    fn listens(&self, local: SocketAddr) -> bool {
+        let own = self.engine.own_listeners.load();
+        let accepting = own.iter().find(|own| own.listener.accepts(local));
+        accepting.is_some_and(OwnListener::is_open)
+    }
+
+    /// A connection ended where this process is not known to listen. Looks whether it has begun to:
+    /// asks what listens, and looks at the own descriptors once for each listener.
+    fn has_begun(&mut self, local: SocketAddr) -> bool {
+        let mut allowance = std::mem::take(&mut self.allowance);
+        let found = self.look_for(local, &mut allowance);
+        self.allowance = allowance;
+        found && self.listens(local)
+    }
+
+    fn look_for(&mut self, local: SocketAddr, allowance: &mut Allowance) -> bool {
+        let is_any = |all: &[Listener]| all.iter().any(|it| it.accepts(local));
+        if !is_any(&self.listening.all()) {
+            allowance.spend(self.budget, || self.listening.look_now());
+        }
+        let all = self.listening.all();
+        let is_new = |it: &&Listener| it.accepts(local) && !self.of_others.contains(&it.cookie);
+        if all.iter().find(is_new).is_none() {
+            return false;
+        }
+        let looked = allowance.spend(self.budget, || self.look());
+        if looked.is_some() {
+            let own = self.engine.own_listeners.load();
+            let is_own = |it: &Listener| own.iter().any(|own| own.listener.cookie == it.cookie);
+            self.of_others = all.iter().filter(|it| !is_own(it)).map(|it| it.cookie).collect();
+        }
+        looked.is_some()
     }
 }
 
