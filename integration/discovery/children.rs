@@ -4,9 +4,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use rustix::io::{FdFlags, fcntl_setfd};
 use tcpinfo::{Discovery, Monitor};
 
@@ -131,5 +133,40 @@ fn a_fork_takes_nothing_from_its_parent() {
         });
         assert_eq!(settled, [of_clients(made.client), of_servers(made.server)]);
         println!("measured: {forks} forks while {} connections ended", made.client[0]);
+    });
+}
+
+#[test]
+#[ignore = "needs unshare: integration/test.sh"]
+fn a_child_drops_its_copy_of_a_watch_whatever_the_parent_was_doing() {
+    in_namespace(|| {
+        let monitor = Monitor::new();
+        let group = monitor.group([KeyValue::new("watched", true)]);
+        let _own = monitor.discover(Discovery::process().without_events()).expect("descriptors");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports");
+        let [client, _server] = connect(&listener);
+        let mut watched = Some(group.watch(client));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    // For most of the time it has the lock of the only connection's slot.
+                    drop(monitor.snapshot());
+                }
+            });
+            for _ in 0..500 {
+                // SAFETY: the child closes a descriptor, and frees memory: the allocator of the C
+                // library is made ready for a `fork`.
+                let whole = unsafe { signals::in_fork(|| drop(watched.take())) };
+                if !whole {
+                    done.store(true, Ordering::Release);
+                    panic!("the child waits for a lock that no thread of it has");
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        let snapshot = monitor.snapshot();
+        let closed: u64 = snapshot.groups.iter().map(|group| group.closed).sum();
+        assert_eq!((closed, snapshot.monitor.watched), (0, 1), "that was the child's copy");
     });
 }

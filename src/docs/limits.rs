@@ -249,15 +249,18 @@
 //! **Lost events** are counted in `tcp.monitor.event.overruns`, and reported to [`on_error`]. Then
 //! the next sweep closes what is not there any more, with the counters of its last reading. What
 //! opened and closed meanwhile is not counted, and the kernel does not say how much that was. It
-//! also says nothing where it lacks memory for an event: that connection stays open for the
-//! monitor, without being reported. A larger buffer ([`with_receive_buffer`]) makes both rare.
+//! also says nothing where it lacks memory for an event: that connection counts as closed when 64
+//! sweeps have not shown it. If an event of either kind is only late, what its connection did last
+//! still counts. A larger buffer ([`with_receive_buffer`]) makes losses rare.
 //!
 //! A connection that was closed like this, was reset before, and whose program closes it much
 //! later, can count once more if 65,536 others are remembered since.
 //!
 //! **After `fork`** the connections are those of the parent. In the child, the copy of a monitor
-//! that discovers is silent: its snapshots are empty, and it cannot begin a discovery. Make a new
-//! monitor there.
+//! that discovers is silent: its snapshots are empty, it cannot begin a discovery, and a watch that
+//! is dropped counts nothing. Make a new monitor there. The copy of a monitor without discoveries
+//! works, but not if another thread used it during the `fork`: whatever lock that thread had stays
+//! locked in the child, and the child waits for it for ever.
 //!
 //! **Cookies** are the same number in two network namespaces before Linux 5.10. There, let one
 //! monitor discover one namespace.

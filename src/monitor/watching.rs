@@ -182,6 +182,9 @@ impl Connections {
     /// Reads a connection one last time through a handle that is about to be closed or given away,
     /// and takes the handle out. Returns whether the descriptor still was the connection.
     pub(crate) fn unwatch(&self, watch: WatchId) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
         let finished = self.slots.with(watch.slot, |slot| {
             let connection = slot.as_mut().filter(|it| it.id == watch.connection)?;
             let handle = connection.handles.find(watch.handle)?;
@@ -210,6 +213,9 @@ impl Connections {
     /// watch, the connection ends; or it is given back, if the descriptor still is its socket.
     /// `is_open` says so where the caller knows.
     pub(crate) fn release(&self, watch: WatchId, fd: RawFd, is_open: Option<bool>) {
+        if self.is_inherited() {
+            return;
+        }
         let mut forgotten = Vec::new();
         let mut family = MetricFamily::Group;
         let ended = self.slots.with(watch.slot, |slot| {
@@ -245,6 +251,15 @@ impl Connections {
                 self.forget(given_back.slot, ended);
             }
         }
+    }
+
+    /// Whether this is a child of the process whose connections these are, and there they are
+    /// counted. A thread of the parent may have had any of the locks.
+    fn is_inherited(&self) -> bool {
+        #[cfg(feature = "diag")]
+        return self.discovered.is_inherited();
+        #[cfg(not(feature = "diag"))]
+        false
     }
 
     /// Takes over what is known of a connection that was discovered before it is watched. Returns

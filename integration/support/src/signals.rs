@@ -44,8 +44,11 @@ pub fn to_every_thread() -> u64 {
     sent
 }
 
+/// How long a child may work, in seconds.
+const CHILD: u32 = 60;
+
 /// Does this in a child that `fork` makes, which has this thread only, and waits for its end:
-/// whether it came to the end of the work.
+/// whether it came to the end of the work, within a minute.
 ///
 /// # Safety
 ///
@@ -54,6 +57,8 @@ pub unsafe fn in_fork(work: impl FnOnce()) -> bool {
     // SAFETY: the caller's promise.
     match unsafe { libc::fork() } {
         0 => {
+            // SAFETY: it passes a number. The signal ends the child.
+            unsafe { libc::alarm(CHILD) };
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: it only ends the process, without what `exit` would do for the parent.
             unsafe { libc::_exit(i32::from(done.is_err())) }
