@@ -150,6 +150,13 @@ impl Query {
         self.states >> State::Listen.number() & 1 != 0 && is_any == (0, 0, &None, &None)
     }
 
+    /// Whether its dump has connections in every state that can have `TCP_INFO`.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn shows_every_state(&self) -> bool {
+        let every = Self::new().states & !(1 << State::Listen.number());
+        self.states & every == every
+    }
+
     /// Whether both ask in the same namespace.
     #[cfg(feature = "monitor")]
     pub(crate) fn shares_namespace(&self, other: &Self) -> bool {

@@ -6,11 +6,7 @@ use std::time::Duration;
 /// How long a mark stays in any case.
 const LATE: Duration = Duration::from_secs(60);
 
-/// How long a mark stays that waits for an event, since a pass showed its socket: longer than the
-/// kernel keeps one without a program. The event was lost.
-const LOST: Duration = Duration::from_secs(1_200);
-
-/// How many marks stay for longer than [`LATE`].
+/// How many marks stay for longer than that: some 4 MiB.
 const MARKS: usize = 65_536;
 
 /// What is known of a cookie that is not an entry.
@@ -45,8 +41,8 @@ pub(super) struct Marks(HashMap<u64, Mark>);
 impl Marks {
     #[cfg(test)]
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn cookies(&self) -> Vec<u64> {
+        self.0.keys().copied().collect()
     }
 
     /// Whether a connection with this cookie does not count any more.
@@ -123,14 +119,13 @@ impl Marks {
 
     /// A pass is over. No later one can show what ended during this one.
     pub(super) fn end_pass(&mut self, pass: u32, now: u64, has_events: bool) {
-        let is_within =
-            |time: Duration, mark: &Mark| now.saturating_sub(mark.at) < time.as_nanos() as u64;
-        let is_young = |mark: &Mark| is_within(LATE, mark);
+        let is_young = |mark: &Mark| now.saturating_sub(mark.at) < LATE.as_nanos() as u64;
+        // A program may keep a connection that was reset for as long as it likes. No pass shows it,
+        // and its event comes at the end: so marks stay, unless there are too many.
         let stay_long = self.0.len() <= MARKS;
-        let waits = |mark: &Mark| mark.kind == MarkKind::Told || is_within(LOST, mark);
         self.0.retain(|_, mark| match mark.kind {
             MarkKind::Closed => false,
-            _ if has_events => (stay_long && waits(mark)) || is_young(mark),
+            _ if has_events => stay_long || is_young(mark),
             _ => mark.seen == pass || is_young(mark),
         });
     }

@@ -86,6 +86,9 @@ pub(crate) struct Coverage {
     pub(crate) is_complete: bool,
     /// Whether what it does not show has ended: no event tells that, or events were lost.
     pub(crate) closes_absent: bool,
+    /// For how many passes at least a connection was not shown whose end the kernel has not told,
+    /// and will not: it says nothing if it has no memory for an event.
+    pub(crate) closes_after: u32,
 }
 
 impl Parted {

@@ -14,6 +14,10 @@ use crate::diag::{Query, RawSocket, RepeatedDump};
 use crate::state::State;
 use crate::wire::LEN;
 
+/// After how many passes that did not show it a connection has ended, even if the kernel did not
+/// tell that.
+const UNTOLD: u32 = 64;
+
 /// What passes keep from one to the next.
 #[derive(Default)]
 pub(super) struct Scanner {
@@ -33,7 +37,7 @@ impl Scanner {
             active.iter().any(|it| !it.is_process() && it.discovery.query == *dump.query())
         };
         self.dumps.retain(is_used);
-        engine.connections.discovered.begin_pass();
+        let pass = engine.connections.discovered.begin_pass();
         for (place, it) in active.iter().enumerate() {
             let mut others =
                 active.iter().filter(|other| Arc::ptr_eq(&other.listening, &it.listening));
@@ -83,17 +87,23 @@ impl Scanner {
         // What ended unseen is not shown any more. A walk does not show connections without a
         // descriptor, which may go on for a while.
         let mut shows_orphans = true;
-        if has_lost && own.is_some_and(|own| own.has_events()) {
+        let asks_again = pass % UNTOLD == 0 && engine.connections.discovered.lacks_any(UNTOLD);
+        if (has_lost || asks_again) && own.is_some_and(|own| own.has_events()) {
             shows_orphans = self.note_all(engine);
         }
         let has_events = active.iter().any(|it| it.has_events());
         let (left, complete) = (engine.active.load(), passed.complete);
         let covered = |claim: u8| {
             let active = left.iter().find(|it| it.number == claim)?;
-            let can_close = has_lost && (shows_orphans || !active.is_process());
+            let can_close = shows_orphans || !active.is_process();
+            let shows = match active.is_process() {
+                true => asks_again && shows_orphans,
+                false => active.discovery.query.shows_every_state(),
+            };
             Some(Coverage {
                 is_complete: complete & active.bit() != 0,
-                closes_absent: !active.has_events() || can_close,
+                closes_absent: !active.has_events() || (has_lost && can_close),
+                closes_after: if shows { UNTOLD } else { u32::MAX },
             })
         };
         let is_whole = left.iter().all(|it| complete & it.bit() != 0);

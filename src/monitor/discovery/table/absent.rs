@@ -1,7 +1,7 @@
 //! The end of a pass: what it should have shown and did not.
 
 use super::super::super::locks::lock;
-use super::super::entries::NOBODY;
+use super::super::entries::{Entry, NOBODY};
 use super::super::marks::MarkKind;
 use super::super::outcome::{Coverage, Parted};
 use super::{Inner, Table};
@@ -13,6 +13,17 @@ pub(super) const LEFT: u32 = 4;
 const MOST_LATE: usize = 4_096;
 
 impl Table {
+    /// Whether there is a connection that somebody claims and so many passes did not show.
+    pub(crate) fn lacks_any(&self, passes: u32) -> bool {
+        let mut lacks = false;
+        self.by_chunks(|inner, number| {
+            let pass = inner.pass;
+            let is_absent = |it: &Entry| it.claim != NOBODY && pass.wrapping_sub(it.seen) > passes;
+            lacks |= inner.entries.chunk_mut(number).iter().any(is_absent);
+        });
+        lacks
+    }
+
     /// Does something for each chunk of entries, from the last one to the first, each under a lock
     /// of its own. What is taken out is replaced by an entry that was visited.
     pub(super) fn by_chunks(&self, mut visit: impl FnMut(&mut Inner, usize)) {
@@ -54,7 +65,9 @@ impl Table {
                     entry.claim = NOBODY;
                     continue;
                 };
-                let closes = coverage.closes_absent || !entry.has_event;
+                let closes = coverage.closes_absent
+                    || !entry.has_event
+                    || pass.wrapping_sub(entry.seen) > coverage.closes_after;
                 if entry.seen != pass && coverage.is_complete && closes {
                     absent.push(entry.cookie);
                 }

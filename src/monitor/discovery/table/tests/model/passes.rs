@@ -11,7 +11,7 @@ impl World {
         let number = (0..64).find(used).expect("there are few");
         if has_events && !self.has_events() {
             // What was to be told before is not told any more.
-            self.events.clear();
+            self.untold.extend(self.events.drain(..).map(|(cookie, _)| cookie));
         }
         self.table.claim(number);
         self.active.push(Model { number, divisor, has_events, is_based: false });
@@ -27,12 +27,14 @@ impl World {
             counted.is_left |= is_out || claim == Some(ended.number);
         }
         if self.active.is_empty() {
+            // That the event of a watched one has come is forgotten.
+            self.untold.extend(self.slots.keys().filter(|it| !self.open.contains_key(it)));
             self.table.clear();
         } else {
             self.table.unclaim(ended.number);
         }
         if !self.has_events() {
-            self.events.clear();
+            self.untold.extend(self.events.drain(..).map(|(cookie, _)| cookie));
         }
     }
 
@@ -81,7 +83,8 @@ impl World {
         let covered = |claim: u8| {
             let it = left.iter().find(|it| it.number == claim)?;
             let is_complete = is_whole && pass.active.iter().any(|other| other.number == claim);
-            Some(Coverage { is_complete, closes_absent: !it.has_events || pass.has_lost })
+            let closes_absent = !it.has_events || pass.has_lost;
+            Some(Coverage { is_complete, closes_absent, closes_after: LEFT })
         };
         let is_of_pass = |it: &Model| pass.active.iter().any(|other| other.number == it.number);
         let is_whole_for_all = is_whole && left.iter().all(is_of_pass);

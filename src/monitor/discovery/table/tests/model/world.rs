@@ -83,8 +83,9 @@ pub(super) struct World {
     pub(super) active: Vec<Model>,
     /// Ends that the kernel is to tell.
     pub(super) events: VecDeque<(u64, u64)>,
+    /// Ends that it does not tell.
+    pub(super) untold: BTreeSet<u64>,
     pub(super) has_lost: bool,
-    pub(super) was_lost: bool,
     pub(super) slots: HashMap<u64, Slot>,
     pub(super) ended: BTreeSet<u64>,
     /// Closed because a pass did not show them, by a discovery that is under way.
@@ -101,8 +102,8 @@ impl World {
             next: 1,
             active: Vec::new(),
             events: VecDeque::new(),
+            untold: BTreeSet::new(),
             has_lost: false,
-            was_lost: false,
             slots: HashMap::new(),
             ended: BTreeSet::new(),
             absent: BTreeSet::new(),
@@ -297,6 +298,8 @@ impl World {
         let bytes = self.open.remove(&cookie).expect("it is open");
         if self.has_events() {
             self.events.push_back((cookie, bytes));
+        } else {
+            self.untold.insert(cookie);
         }
     }
 
