@@ -5,24 +5,25 @@
 //! drawing with the imports):
 //!
 //! ```text
-//! 17  monitor
-//! 16  group
-//! 15  discovered registration watched
-//! 14  shared
-//! 13  sweep
-//! 12  discovery
-//! 11  discovery::thread
-//! 10  discovery::pass discovery::sightings
-//!  9  discovery::walk
-//!  8  discovery::engine visitor watching
-//!  7  connections
-//!  6  discovery::sight discovery::table
+//! 18  monitor
+//! 17  group
+//! 16  discovered registration watched
+//! 15  shared
+//! 14  sweep
+//! 13  discovery
+//! 12  discovery::thread
+//! 11  discovery::pass discovery::sightings
+//! 10  discovery::walk
+//!  9  discovery::engine visitor watching
+//!  8  connections
+//!  7  discovery::table
+//!  6  discovery::entries discovery::marks discovery::sight
 //!  5  connection discovery::active discovery::outcome sets tally
-//!  4  discovery::choice discovery::entries history owner ranking retirement views
+//!  4  discovery::choice history owner ranking retirement views
 //!  3  builder set snapshot
 //!  2  failures labels registrations
 //!  1  attributes cookies discovery::listening given_back ledger progress reader slots
-//!  0  attributes::problems counters discovery::marks handles identity locks phase reading sample
+//!  0  attributes::problems counters discovery::process handles identity locks phase reading sample
 //!     worst
 //! ```
 //!

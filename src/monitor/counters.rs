@@ -125,7 +125,8 @@ impl Counters {
         self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
     }
 
-    /// Whether any counter is lower than before: it wrapped, the connection is new, or `raw` is old.
+    /// Whether any counter is lower than before: it wrapped, the connection is new, or `raw` is
+    /// old.
     #[cfg(feature = "diag")]
     #[cold]
     pub(crate) fn fell(&self, raw: &CounterNumbers) -> bool {

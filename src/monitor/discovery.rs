@@ -24,6 +24,7 @@ mod listening;
 mod marks;
 pub(super) mod outcome;
 mod pass;
+mod process;
 mod sight;
 mod sightings;
 pub(super) mod table;

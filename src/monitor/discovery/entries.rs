@@ -6,6 +6,7 @@
 
 use super::super::progress::Progress;
 use super::super::set::Membership;
+use super::outcome::{Coverage, NOBODY};
 
 /// Entries of a chunk.
 pub(super) const CHUNK: usize = 64;
@@ -30,11 +31,38 @@ pub(crate) struct Entry {
     pub(super) is_adopted: bool,
 }
 
+/// For how many passes a connection that nobody claims waits for its event.
+pub(super) const LEFT: u32 = 4;
+
 /// The age of a connection that was there before it was looked for.
 pub(super) const UNKNOWN: u64 = u64::MAX;
 
-/// Nobody's claim.
-pub(super) const NOBODY: u8 = u8::MAX;
+impl Entry {
+    /// Whether this pass should have shown it and did not, so that it leaves the table. `coverage`
+    /// is that of its claim; nothing if its discovery has ended. `waits` says whether the kernel
+    /// tells ends to anybody, and `is_whole` whether the pass was complete for all discoveries.
+    pub(super) fn is_gone(
+        &mut self,
+        pass: u32,
+        coverage: Option<Coverage>,
+        waits: bool,
+        is_whole: bool,
+    ) -> bool {
+        let missed = pass.wrapping_sub(self.seen);
+        if self.claim == NOBODY {
+            // Nobody wants it, or it has ended, and its event may be on the way. Had it gone too
+            // early, it would count again.
+            return is_whole && (!(waits && self.has_event) || missed > LEFT);
+        }
+        let Some(coverage) = coverage else {
+            // Its discovery ended while the pass was under way.
+            self.claim = NOBODY;
+            return false;
+        };
+        let closes = coverage.closes_absent || !self.has_event || missed > coverage.closes_after;
+        missed > 0 && coverage.is_complete && closes
+    }
+}
 
 /// Entries by cookie.
 #[derive(Default)]
@@ -49,6 +77,12 @@ impl Entries {
     /// How many chunks have entries.
     pub(super) fn chunks(&self) -> usize {
         self.len.div_ceil(CHUNK)
+    }
+
+    /// Whether somebody claims one that so many passes did not show.
+    pub(super) fn lack_any(&self, pass: u32, passes: u32) -> bool {
+        let is_absent = |it: &Entry| it.claim != NOBODY && pass.wrapping_sub(it.seen) > passes;
+        self.chunks.iter().flatten().any(is_absent)
     }
 
     /// The entries of one chunk.

@@ -6,7 +6,9 @@ use super::super::history::History;
 use super::super::phase::{End, Phase};
 use super::super::progress::Progress;
 use super::super::set::Membership;
-use super::entries::NOBODY;
+
+/// Nobody's claim.
+pub(super) const NOBODY: u8 = u8::MAX;
 
 /// What a pass found under a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

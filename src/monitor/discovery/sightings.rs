@@ -2,9 +2,9 @@
 //!
 //! An event of an ended socket does not say whose it was. It was of this process if its cookie was
 //! seen behind one of our descriptors: by a sweep, or by a sighting, which only asks for cookies.
-//! Or if its local port is one that this process listens on, and nobody else. If nothing is known to
-//! listen there, the server may have just begun: then the thread looks at once, for as long as its
-//! budget allows. Everything else is a stranger's.
+//! Or if its local port is one that this process listens on, and nobody else. If nothing is known
+//! to listen there, the server may have just begun: then the thread looks at once, for as long as
+//! its budget allows. Everything else is a stranger's.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

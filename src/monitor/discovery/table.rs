@@ -29,24 +29,24 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::history::History;
 use super::super::locks::lock;
 use super::super::phase::Phase;
 use super::super::set::Membership;
-use super::entries::{Entries, Entry, NOBODY, UNKNOWN};
+use super::entries::{Entries, Entry, UNKNOWN};
 use super::marks::{MarkKind, Marks};
-use super::outcome::{Adopted, Handover, Newcomer, Parted, Seen, Told};
+use super::outcome::{Adopted, Coverage, Handover, NOBODY, Newcomer, Parted, Seen, Told};
+use super::process::Process;
 use crate::info::CounterNumbers;
 
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
     inner: Mutex<Inner>,
-    /// The process whose discoveries there are, or 0: without one, nothing is kept. After a `fork`
-    /// the child has a copy, whose lock a thread of the parent may have.
-    process: AtomicU32,
+    /// The process whose discoveries there are: without one, nothing is kept. After a `fork` the
+    /// child has a copy, whose lock a thread of the parent may have.
+    process: Process,
     epoch: Instant,
 }
 
@@ -56,8 +56,6 @@ struct Inner {
     marks: Marks,
     /// Groups that counted a connection as opened, where that is not its group any more.
     opened_in: HashMap<u64, Membership>,
-    /// Connections that are marked absent, whose event may still say what they did last.
-    late: HashMap<u64, Parted>,
     /// The discoveries under way, one bit each. A pass goes on with one that has just ended.
     claims: u64,
     pass: u32,
@@ -66,31 +64,21 @@ struct Inner {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { inner: Mutex::default(), process: AtomicU32::new(0), epoch: Instant::now() }
+        Self { inner: Mutex::default(), process: Process::none(), epoch: Instant::now() }
     }
 
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    fn since(&self, instant: Instant) -> u64 {
-        instant.saturating_duration_since(self.epoch).as_nanos() as u64
-    }
-
     /// Whether this process has discoveries.
     pub(crate) fn is_active(&self) -> bool {
-        match self.process.load(Ordering::Acquire) {
-            0 => false,
-            process => process == std::process::id(),
-        }
+        self.process.is_this()
     }
 
     /// Whether another process has the discoveries, of which this one is a child.
     pub(crate) fn is_inherited(&self) -> bool {
-        match self.process.load(Ordering::Acquire) {
-            0 => false,
-            process => process != std::process::id(),
-        }
+        self.process.is_another()
     }
 
     /// A discovery begins: keeps its connections. It has not refused anything.
@@ -98,7 +86,7 @@ impl Table {
         let mut inner = lock(&self.inner);
         inner.claims |= 1 << claim;
         inner.marks.forget_refusals(1 << claim);
-        self.process.store(std::process::id(), Ordering::Release);
+        self.process.set();
     }
 
     /// Whether this discovery is under way.
@@ -109,7 +97,7 @@ impl Table {
     /// Forgets everything, and keeps nothing from now on.
     pub(crate) fn clear(&self) {
         let mut inner = lock(&self.inner);
-        self.process.store(0, Ordering::Release);
+        self.process.unset();
         // A pass that is under way goes on, and finds nothing.
         let Inner { pass, is_running, .. } = *inner;
         let forgotten = Inner { pass, is_running, ..Inner::default() };
@@ -161,19 +149,16 @@ impl Table {
             add(entry, added, opened);
             return Seen::Taken;
         }
-        match inner.marks.see(cookie, asks, pass, || self.now()) {
-            true => Seen::Ignored,
-            false => Seen::Unknown,
-        }
+        let is_marked = inner.marks.see(cookie, asks, pass, || self.now());
+        if is_marked { Seen::Ignored } else { Seen::Unknown }
     }
 
     /// Notes that a connection is open, without a reading.
     pub(crate) fn note(&self, cookie: u64) {
-        let mut inner = lock(&self.inner);
-        let pass = inner.pass;
-        inner.marks.see(cookie, 0, pass, || self.now());
+        let inner = &mut *lock(&self.inner);
+        inner.marks.see(cookie, 0, inner.pass, || self.now());
         if let Some(entry) = inner.entries.find(cookie) {
-            entry.seen = pass;
+            entry.seen = inner.pass;
         }
     }
 
@@ -205,7 +190,7 @@ impl Table {
         claim: u8,
     ) -> Adopted {
         let (progress, since) = history.into_progress();
-        let since = self.since(since);
+        let since = since.saturating_duration_since(self.epoch).as_nanos() as u64;
         let now = self.now();
         let mut inner = lock(&self.inner);
         if inner.entries.find(cookie).is_some() {
@@ -233,9 +218,8 @@ impl Table {
         if !inner.is_claiming(claim) {
             return;
         }
-        let Some(entry) = inner.entries.find(cookie).filter(|entry| entry.claim == NOBODY) else {
-            return;
-        };
+        let entry = inner.entries.find(cookie).filter(|entry| entry.claim == NOBODY);
+        let Some(entry) = entry else { return };
         entry.claim = claim;
         let last = std::mem::replace(&mut entry.group, group);
         if entry.progress.life.is_opened() && !std::sync::Arc::ptr_eq(last.set(), entry.group.set())
@@ -264,7 +248,7 @@ impl Table {
         if let Some(mark) = inner.marks.end(cookie, is_running) {
             return match mark.kind {
                 MarkKind::Refused => Told::Refused(mark.by),
-                MarkKind::Absent => inner.late.remove(&cookie).map_or(Told::Ignored, Told::Late),
+                MarkKind::Absent => inner.marks.take_late(cookie).map_or(Told::Ignored, Told::Late),
                 _ => Told::Ignored,
             };
         }
@@ -304,9 +288,8 @@ impl Table {
 
     fn meet(&self, cookie: u64, kind: MarkKind) {
         let at = self.now();
-        let mut inner = lock(&self.inner);
-        let (seen, is_running) = (inner.pass, inner.is_running);
-        inner.marks.meet(cookie, kind, seen, at, is_running);
+        let inner = &mut *lock(&self.inner);
+        inner.marks.meet(cookie, kind, inner.pass, at, inner.is_running);
     }
 
     /// A watch begins: the connection leaves the table. The caller holds the lock of the index of
@@ -318,7 +301,6 @@ impl Table {
         let now = self.now();
         let mut inner = lock(&self.inner);
         if let Some(mark) = inner.marks.remove(cookie) {
-            inner.late.remove(&cookie);
             return match mark.kind {
                 MarkKind::Refused => Handover::Nothing,
                 _ => Handover::Known,
@@ -334,12 +316,63 @@ impl Table {
     pub(crate) fn unclaim(&self, claim: u8) {
         let mut inner = lock(&self.inner);
         inner.claims &= !(1 << claim);
-        inner.late.retain(|_, parted| parted.claim != claim);
+        inner.marks.unclaim(claim);
         drop(inner);
         self.by_chunks(|inner, number| {
             let entries = inner.entries.chunk_mut(number).iter_mut();
             entries.filter(|entry| entry.claim == claim).for_each(|entry| entry.claim = NOBODY);
         });
+    }
+
+    /// Whether there is a connection that somebody claims and so many passes did not show.
+    pub(crate) fn lacks_any(&self, passes: u32) -> bool {
+        let inner = lock(&self.inner);
+        inner.entries.lack_any(inner.pass, passes)
+    }
+
+    /// Does something for each chunk of entries, from the last one to the first, each under a lock
+    /// of its own. What is taken out is replaced by an entry that was visited.
+    fn by_chunks(&self, mut visit: impl FnMut(&mut Inner, usize)) {
+        let chunks = lock(&self.inner).entries.chunks();
+        for number in (0..chunks).rev() {
+            visit(&mut lock(&self.inner), number);
+        }
+    }
+
+    /// A pass is over. Takes out what it should have shown and did not, and gives that to `part`
+    /// with no lock held. `covered` says of a discovery what the pass says of its connections;
+    /// nothing if it has ended. `has_events` says whether the kernel tells any of them the ends of
+    /// sockets, and `is_whole` whether the pass was complete for all of them.
+    pub(crate) fn end_pass(
+        &self,
+        has_events: bool,
+        is_whole: bool,
+        covered: impl Fn(u8) -> Option<Coverage>,
+        part: impl FnMut(Parted),
+    ) {
+        let now = self.now();
+        let mut parted = Vec::new();
+        self.by_chunks(|inner, number| {
+            let pass = inner.pass;
+            let entries = inner.entries.chunk_mut(number).iter_mut();
+            let gone = entries.filter_map(|it| {
+                it.is_gone(pass, covered(it.claim), has_events, is_whole).then_some(it.cookie)
+            });
+            for cookie in gone.collect::<Vec<_>>() {
+                let Some(gone) = inner.part(cookie, now) else { continue };
+                if gone.is_unclaimed() {
+                    // Only a discovery that begins later may want it, as its base.
+                    inner.marks.refuse(cookie, u64::MAX, pass, now);
+                } else {
+                    inner.marks.put_absent(cookie, &gone, has_events, pass, now);
+                    parted.push(gone);
+                }
+            }
+        });
+        parted.into_iter().for_each(part);
+        let inner = &mut *lock(&self.inner);
+        inner.is_running = false;
+        inner.marks.end_pass(inner.pass, now, has_events);
     }
 }
 
@@ -363,6 +396,5 @@ impl Inner {
     }
 }
 
-mod absent;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::super::super::attributes::Attributes;
 use super::super::super::progress::Progress;
 use super::super::super::set::{MetricFamily, Set};
-use super::super::outcome::Coverage;
-use super::absent::LEFT;
+use super::super::entries::LEFT;
 use super::*;
 
 mod model;
