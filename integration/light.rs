@@ -61,6 +61,8 @@ mod monitor {
 /// Sockets that somebody else owns.
 #[cfg(all(feature = "diag", feature = "otel"))]
 mod discovery {
+    mod forbidden;
+    mod groupings;
     mod strangers;
 }
 
