@@ -56,6 +56,7 @@ mod monitor {
     mod sweep_threads;
     #[cfg(feature = "page")]
     mod uncollected;
+    pub(crate) mod verdicts;
 }
 
 /// Sockets that somebody else owns.

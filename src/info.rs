@@ -276,6 +276,16 @@ impl<'r> Reply<'r> {
         self.evidence.has(Traits::BLANK)
     }
 
+    /// The raw number of a row that is a whole integer, if the kernel filled it. Its value can
+    /// still say that there is nothing to report.
+    #[inline(always)]
+    pub(crate) fn raw(&self, row: Row) -> Option<u64> {
+        let Field { offset, size, ref rule, .. } = FIELDS[row as usize];
+        let place = Place { offset, size, first_bit: 0, bits: 8 * size as u32 };
+        let shows = self.evidence.shows::<false>(rule);
+        shows.then(|| place.load::<{ cfg!(target_endian = "big") }>(self.bytes))
+    }
+
     pub(crate) fn info(&self) -> TcpInfo {
         TcpInfo::decode_known::<{ cfg!(target_endian = "big") }, false>(
             self.bytes,

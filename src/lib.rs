@@ -139,8 +139,8 @@ pub use metric::{ATTRIBUTES, AttributeKind, InstrumentKind, Metric, MetricAttrib
 #[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub use monitor::{
     Attributes, ConnectionSample, DiscoveryEvents, DiscoveryScope, DiscoverySnapshot, Group,
-    GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot, Snapshot, SocketAddresses,
-    SocketIdentity, SocketProbe, SocketSnapshot, Watched, Worst,
+    GroupSnapshot, Monitor, MonitorBuilder, MonitorSnapshot, Observation, Snapshot,
+    SocketAddresses, SocketIdentity, SocketProbe, SocketSnapshot, Watched, Worst,
 };
 #[cfg(all(
     feature = "diag",

@@ -67,13 +67,15 @@ impl Metric {
 /// assert_eq!(sent.map(|metric| metric.unit), Some("By"));
 /// ```
 pub fn metrics() -> Vec<Metric> {
-    chosen_metrics(&|_| true)
+    chosen_metrics(&|_| true, true)
 }
 
-/// The metrics of these fields, and those that need no field.
-pub(crate) fn chosen_metrics(choose: &dyn Fn(&Field) -> bool) -> Vec<Metric> {
+/// The metrics of these fields, and those that need no field. `judges` says whether there are
+/// verdicts.
+pub(crate) fn chosen_metrics(choose: &dyn Fn(&Field) -> bool, judges: bool) -> Vec<Metric> {
     let of_groups = FIELDS.iter().filter(|field| !matches!(field.kind, FieldKind::Gauge));
     let mut metrics = own(OWN_OF_GROUPS, choose);
+    metrics.retain(|metric| judges || !matches!(metric.report, Report::Verdicts));
     metrics.extend(of_fields(GROUPS, of_groups, choose));
     metrics.extend(of_fields(SOCKETS, FIELDS.iter(), choose));
     metrics.extend(own(OWN_OF_MONITOR, choose));

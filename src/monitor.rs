@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 18  monitor
-//! 17  group
+//! 17  group observation
 //! 16  discovered registration watched
 //! 15  shared
 //! 14  sweep
@@ -20,10 +20,10 @@
 //!  6  discovery::entries discovery::marks discovery::sight
 //!  5  connection discovery::active discovery::outcome sets tally
 //!  4  discovery::choice history owner ranking retirement views
-//!  3  builder set snapshot
-//!  2  failures labels registrations
-//!  1  attributes cookies discovery::listening given_back ledger progress reader slots
-//!  0  attributes::problems counters discovery::process handles identity locks phase reading sample
+//!  3  builder progress set snapshot
+//!  2  failures judged labels registrations
+//!  1  attributes cookies discovery::listening given_back ledger reader reading slots
+//!  0  attributes::problems counters discovery::process handles identity locks moment phase sample
 //!     worst
 //! ```
 //!
@@ -46,9 +46,12 @@ mod group;
 mod handles;
 mod history;
 mod identity;
+mod judged;
 mod labels;
 mod ledger;
 mod locks;
+mod moment;
+mod observation;
 mod owner;
 mod phase;
 mod progress;
@@ -93,6 +96,7 @@ pub use self::identity::{SocketAddresses, SocketIdentity};
 pub(crate) use self::labels::Labels;
 #[cfg(feature = "page")]
 pub(crate) use self::labels::{LabelText, STATES, state_text};
+pub use self::observation::Observation;
 pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;
 pub use self::snapshot::{

@@ -50,9 +50,10 @@ impl Monitor {
     pub fn instrument(&self, provider: &(impl MeterProvider + ?Sized)) {
         let (config, silence) = (self.config(), Silence::default());
         let meter = provider.meter_with_scope(scope(&config.life, &config.name, &silence));
-        let (recorded, observed): (Vec<_>, Vec<_>) = chosen_metrics(&config.fields)
-            .into_iter()
-            .partition(|metric| metric.instrument == InstrumentKind::Histogram);
+        let (recorded, observed): (Vec<_>, Vec<_>) =
+            chosen_metrics(&config.fields, config.verdicts)
+                .into_iter()
+                .partition(|metric| metric.instrument == InstrumentKind::Histogram);
         let provider = Arc::new(Provider {
             registration: self.register(),
             last: observed.len() - 1,

@@ -56,7 +56,7 @@ impl Monitor {
     pub fn page(&self) -> Page {
         let (config, silence) = (self.config(), Silence::default());
         let scope = scope(&config.life, &config.name, &silence);
-        let metrics = chosen_metrics(&config.fields);
+        let metrics = chosen_metrics(&config.fields, config.verdicts);
         let of_samples = metrics.iter().filter(|metric| is_of_samples(metric));
         let of_samples = of_samples.map(|metric| (metric.report, metric.boundaries)).collect();
         let of_sweeps =

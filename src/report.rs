@@ -5,6 +5,7 @@ use opentelemetry::KeyValue;
 use crate::info::FieldValue;
 use crate::metric::Report;
 use crate::monitor::{GroupSnapshot, Labels, MonitorSnapshot, SocketSnapshot};
+use crate::verdict::Cause;
 
 /// What tells the values of one row apart, beside the row's own attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) enum Mark {
     Part(usize),
     /// A state, by its rank.
     State(usize),
+    /// A cause.
+    Cause(Cause),
 }
 
 impl Mark {
@@ -24,6 +27,7 @@ impl Mark {
             Self::None => labels.plain.as_slice(),
             Self::Part(part) => labels.part(part),
             Self::State(rank) => labels.state(rank),
+            Self::Cause(cause) => labels.cause(cause),
         }
     }
 }
@@ -46,9 +50,12 @@ pub(crate) enum Rows {
 impl Report {
     pub(crate) fn rows(self) -> Rows {
         match self {
-            Self::Group(_) | Self::GroupParts(_) | Self::States | Self::Opened | Self::Closed => {
-                Rows::Groups
-            }
+            Self::Group(_)
+            | Self::GroupParts(_)
+            | Self::States
+            | Self::Verdicts
+            | Self::Opened
+            | Self::Closed => Rows::Groups,
             Self::Socket(_) | Self::SocketParts(_) => Rows::Sockets,
             Self::Watched | Self::Discovered | Self::EventOverruns | Self::Folded => Rows::Monitor,
             Self::ReadErrors => Rows::Errors,
@@ -71,6 +78,11 @@ impl Report {
             Self::States => {
                 for (rank, count) in group.state_ranks() {
                     emit(FieldValue::Integer(count), Mark::State(rank));
+                }
+            }
+            Self::Verdicts => {
+                for (cause, count) in group.verdicts() {
+                    emit(FieldValue::Integer(count), Mark::Cause(cause));
                 }
             }
             Self::Opened => emit(FieldValue::Integer(group.opened), Mark::None),

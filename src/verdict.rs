@@ -8,6 +8,8 @@ mod evidence;
 mod growth;
 mod retransmits;
 mod rules;
+#[cfg(feature = "monitor")]
+mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,6 +17,8 @@ mod thresholds;
 
 pub use evidence::{Evidence, Measure};
 pub use retransmits::Retransmits;
+#[cfg(feature = "monitor")]
+pub(crate) use steps::{Earlier, is_quiet};
 
 use evidence::Findings;
 use growth::Interval;
@@ -55,7 +59,27 @@ pub enum Cause {
     Reset,
 }
 
+/// How many causes there are.
+pub(crate) const CAUSES: usize = 13;
+
 impl Cause {
+    /// Every cause, at the place of its number.
+    pub(crate) const ALL: [Self; CAUSES] = [
+        Self::TooLittle,
+        Self::Application,
+        Self::ReceiveWindow,
+        Self::SendBuffer,
+        Self::Loss,
+        Self::Queue,
+        Self::Network,
+        Self::Stalled,
+        Self::AcceptQueue,
+        Self::Healthy,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Reset,
+    ];
+
     /// The text for JSON and attributes, in snake case.
     pub const fn text(self) -> &'static str {
         match self {

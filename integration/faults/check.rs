@@ -307,7 +307,10 @@ impl Scene {
                 }
             }
             let levels = exported[end].levels.iter();
-            let wrong = levels.filter(|(name, value)| {
+            let is_verdict = |name: &&String| name.starts_with("connection.verdict{");
+            let judged: f64 = levels.clone().filter(|(it, _)| is_verdict(it)).map(|it| it.1).sum();
+            assert_eq!(judged, 1.0, "{:?}", exported[end].levels);
+            let wrong = levels.filter(|(name, _)| !is_verdict(name)).filter(|(name, value)| {
                 let want = if *name == "connection.count{established}" { 1.0 } else { 0.0 };
                 **value != want
             });

@@ -263,6 +263,7 @@ impl End {
                 one.strip_prefix("tcp.limited_by=")
                     .or(one.strip_prefix("tcp.ecn.codepoint="))
                     .or(one.strip_prefix("network.connection.state="))
+                    .or(one.strip_prefix("tcp.verdict="))
             });
             Some(part.map_or(name.to_owned(), |part| format!("{name}{{{part}}}")))
         };

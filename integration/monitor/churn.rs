@@ -13,6 +13,7 @@ use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use socket2::{Domain, Socket, Type};
 use tcpinfo::{Group, Monitor, State};
 
+use super::verdicts::assert_verdicts_add_up;
 use support::peers::{Peers, exchange};
 use support::reader::{Collected, Reader, Series};
 
@@ -74,7 +75,7 @@ fn a_hundred_thousand_connections_add_up_to_what_their_peers_counted() {
         let sums = scope.spawn(|| add_up(&delta, &done));
         let sweeps = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                monitor.snapshot();
+                assert_verdicts_add_up(&monitor.snapshot());
             }
         });
         let workers: Vec<_> = (0..THREADS)
@@ -116,6 +117,9 @@ fn a_hundred_thousand_connections_add_up_to_what_their_peers_counted() {
     let live = total.levels.iter().filter(|(name, _)| name.starts_with("tcp.connection.count"));
     assert!(live.clone().count() >= 4);
     assert_eq!(live.map(|(_, count)| count).sum::<f64>(), 0.0);
+    let judged = total.levels.iter().filter(|(it, _)| it.starts_with("tcp.connection.verdict"));
+    assert!(judged.clone().count() >= 4);
+    assert_eq!(judged.map(|(_, count)| count).sum::<f64>(), 0.0);
     assert_eq!(total.level("tcp.monitor.watched{}"), 0.0);
     assert_eq!(sums.keys().collect::<Vec<_>>(), total.counters.keys().collect::<Vec<_>>());
     for (series, sum) in &sums {
@@ -140,6 +144,7 @@ fn a_million_reused_descriptors_are_never_mistaken() {
                 for (group, seen) in snapshot.groups.iter().zip(&mut seen) {
                     *seen += group.live();
                 }
+                assert_verdicts_add_up(&snapshot);
             }
             seen
         });

@@ -13,6 +13,7 @@ use tcpinfo::{
     FIELDS, Field, Group, GroupSnapshot, Monitor, Snapshot, SocketSnapshot, Watched, Worst,
 };
 
+use super::verdicts::assert_verdicts_add_up;
 use support::loopback::until_every;
 use support::random::Rng;
 
@@ -129,6 +130,7 @@ fn connections_that_end_beside_four_threads_are_counted_once() {
             let mut sweeps = 0_u64;
             while !done.load(Ordering::Acquire) {
                 let snapshot = monitor.snapshot();
+                assert_verdicts_add_up(&snapshot);
                 let group = &snapshot.groups[0];
                 let bytes = group.get(sent).and_then(|value| value.as_f64()).unwrap_or(0.0);
                 let now = (group.opened, group.closed, bytes);

@@ -22,6 +22,53 @@
 //! # }
 //! ```
 //!
+//! # In a monitor
+//!
+//! A [`Monitor`] judges every socket in each sweep: watched, discovered or shown one by one.
+//! `tcp.connection.verdict` counts the sockets of each group by the attribute `tcp.verdict`, and
+//! the counts sum to the live sockets of `tcp.connection.count`, listeners included. A cause that
+//! was reported once goes to zero, not away.
+//!
+//! - A verdict is about the time since the last sweep, whoever collected: with two exporters, it is
+//!   about the time since the other one collected. Where that is less than a second ago, the
+//!   verdict stays, and the next one is about both intervals. So verdicts are about a second at
+//!   least, no time is left out, and none counts twice.
+//! - Before its second reading a socket is `too_little`. Connections that live for less than one
+//!   sweep are in no verdict at all.
+//! - [`SocketSnapshot::verdict`] and [`Watched::verdict`] have the latest one with its numbers. One
+//!   that says `too_little` has no numbers if it took the short cut for quiet connections.
+//! - [`Group::show_worst`] chooses by it: [`Worst::Verdict`] and [`Worst::Cause`].
+//! - A handler of axum or tonic takes an [`Observation`] of its connection, and asks it for the
+//!   verdict since the request came: `examples/tracing` puts it on the request's span.
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! use tcpinfo::{Cause, Monitor, Worst};
+//!
+//! let monitor = Monitor::new();
+//! let downloads = monitor.group([]);
+//! // The five connections that lose the most, as series of their own.
+//! downloads.show_worst(Worst::Cause(Cause::Loss), 5);
+//!
+//! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+//! let stream = downloads.watch(stream);
+//! for (cause, count) in monitor.snapshot().groups[0].verdicts() {
+//!     println!("{cause}: {count}");
+//! }
+//! if let Some(verdict) = stream.verdict() {
+//!     println!("{verdict}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For most sockets a sweep compares a few numbers, and decodes nothing: a socket that sent and
+//! received fewer than 100 segments, had data under way for less than 200 ms, and shows no timeout,
+//! probe or small window, is `too_little` whatever else it says. All others are judged as
+//! [`Verdict::between`] judges them: a test compares both for a hundred thousand pairs of replies.
+//! [`with_verdicts`] leaves them out.
+//!
 //! # The causes
 //!
 //! The rules are asked in this order, and the first that holds is the cause. Unit tests in
@@ -85,6 +132,25 @@
 //! - Two timeouts, 1.25 `rto`: RFC 6298 doubles the timeout after each.
 //!
 //! # Honest retransmits
+//!
+//! `tcp.segment.retransmitted` alone makes every path look worse than it is.
+//!
+//! - How much was sent again? Bytes say it, because segments differ in size:
+//!   `tcp.data.retransmitted` by `tcp.data.sent`, or [`Retransmits::share`] of one connection.
+//! - How much of it for nothing? `tcp.segment.spurious` by `tcp.segment.retransmitted`, or
+//!   [`Retransmits::needless`]: duplicates that peers reported, RFC 2883.
+//! - How often did it wait for a timer? `tcp.timeouts`, with the time that this took in
+//!   `tcp.timeout_recovery.time`, or [`Retransmits::timeouts`].
+//! - How many were tail-loss probes? No field counts them. They are retransmits, and those that
+//!   were needless are among `tcp.segment.spurious`.
+//!
+//! So the share of the bytes that the path lost is, in Prometheus:
+//!
+//! ```text
+//! rate(tcp_data_retransmitted_bytes_total[5m]) / rate(tcp_data_sent_bytes_total[5m])
+//!   * clamp_min(1 - rate(tcp_segment_spurious_total[5m])
+//!                 / rate(tcp_segment_retransmitted_total[5m]), 0)
+//! ```
 //!
 //! [`Retransmits`] tells apart what `total_retrans` adds up. Retransmits count by bytes. Those that
 //! the peer had already are needless, and no loss; tail-loss probes that repaired nothing are among
@@ -184,3 +250,15 @@
 //! [`Side`]: crate::Side
 //! [`Retransmits`]: crate::Retransmits
 //! [`missing`]: crate::Verdict::missing
+//! [`Verdict::between`]: crate::Verdict::between
+//! [`Monitor`]: crate::Monitor
+//! [`SocketSnapshot::verdict`]: crate::SocketSnapshot::verdict
+//! [`Watched::verdict`]: crate::Watched::verdict
+//! [`Observation`]: crate::Observation
+//! [`Group::show_worst`]: crate::Group::show_worst
+//! [`Worst::Verdict`]: crate::Worst::Verdict
+//! [`Worst::Cause`]: crate::Worst::Cause
+//! [`with_verdicts`]: crate::MonitorBuilder::with_verdicts
+//! [`Retransmits::share`]: crate::Retransmits::share
+//! [`Retransmits::needless`]: crate::Retransmits::needless
+//! [`Retransmits::timeouts`]: crate::Retransmits::timeouts

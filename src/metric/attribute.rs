@@ -2,6 +2,7 @@
 
 use super::{key, shared};
 use crate::state::State;
+use crate::verdict::Cause;
 
 /// What an attribute's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,9 @@ impl MetricAttribute {
             let known = (0..=u8::MAX).filter_map(|number| State::from(number).text());
             return known.chain(["unknown"]).collect();
         }
+        if self.name == key::VERDICT {
+            return Cause::ALL.map(Cause::text).to_vec();
+        }
         if self.name == key::ROLE {
             return vec![key::ROLE_CLIENT, key::ROLE_SERVER];
         }
@@ -56,6 +60,12 @@ pub const ATTRIBUTES: &[MetricAttribute] = &[
         kind: AttributeKind::Text,
         description: "State of the connection, RFC 9293.",
         is_upstream: true,
+    },
+    MetricAttribute {
+        name: key::VERDICT,
+        kind: AttributeKind::Text,
+        description: "What limits the connection, as two readings of it say.",
+        is_upstream: false,
     },
     MetricAttribute {
         name: key::LIMITED_BY,

@@ -58,6 +58,8 @@ pub(crate) enum Report {
     Duration,
     /// Connections by state.
     States,
+    /// Connections by what limits them.
+    Verdicts,
     Opened,
     Closed,
     Watched,

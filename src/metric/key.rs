@@ -1,6 +1,7 @@
 //! The names of the attributes that the crate sets by itself.
 
 pub(crate) const CONNECTION_STATE: &str = "network.connection.state";
+pub(crate) const VERDICT: &str = "tcp.verdict";
 pub(crate) const LIMITED_BY: &str = "tcp.limited_by";
 pub(crate) const ECN_CODEPOINT: &str = "tcp.ecn.codepoint";
 pub(crate) const ERROR_TYPE: &str = "error.type";
@@ -23,8 +24,12 @@ pub(crate) const MONITOR_INSTANCE: &str = "tcp.monitor.instance";
 /// Before the name of a field, on spans and log records.
 pub(crate) const FIELD: &str = "tcp.";
 
+/// Before the name of a field, on spans and log records, for a number that a verdict rests on.
+pub(crate) const EVIDENCE: &str = "tcp.evidence.";
+
 /// Keys that tell the values of one group or socket apart, beside its own attributes.
-pub(crate) const MARKS: [&str; 3] = [CONNECTION_STATE, LIMITED_BY, ECN_CODEPOINT];
+pub(crate) const MARKS: [&str; 4] = [CONNECTION_STATE, VERDICT, LIMITED_BY, ECN_CODEPOINT];
 
 /// Keys that would break a sum if a program could set them.
-pub(crate) const RESERVED: [&str; 4] = [CONNECTION_STATE, LIMITED_BY, ECN_CODEPOINT, OVERFLOW];
+pub(crate) const RESERVED: [&str; 5] =
+    [CONNECTION_STATE, VERDICT, LIMITED_BY, ECN_CODEPOINT, OVERFLOW];

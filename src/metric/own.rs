@@ -55,6 +55,14 @@ pub(super) const OWN_OF_GROUPS: &[Own] = &[
         ..EMPTY
     },
     Own {
+        name: "tcp.connection.verdict",
+        instrument: InstrumentKind::UpDownCounter,
+        attributes: &[key::VERDICT],
+        report: Report::Verdicts,
+        description: "Connections by what limits them since the last sweep, listeners included.",
+        ..EMPTY
+    },
+    Own {
         name: "tcp.connection.opened",
         report: Report::Opened,
         description: "Connections seen.",

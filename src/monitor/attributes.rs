@@ -13,6 +13,7 @@ pub(crate) use self::problems::{AttributeProblem, label};
 use self::problems::{canonical, is_exportable, rename};
 use crate::info::{FIELDS, Field, FieldValue, TcpInfo};
 use crate::metric::key;
+use crate::verdict::Verdict;
 
 /// A set of attributes: sorted by key, one value a key, cheap to clone and to compare.
 ///
@@ -145,6 +146,34 @@ impl TcpInfo {
             };
             Some(KeyValue::new(key.clone(), value))
         })
+    }
+}
+
+impl Verdict {
+    /// The verdict as attributes for a span or a log record: the cause as `tcp.verdict`, then the
+    /// numbers that it rests on, the deciding one first: `tcp.evidence.rwnd_limited`.
+    ///
+    /// There are five numbers at most: take as many as you want. Shares are from 0 to 1, times in
+    /// seconds: see [`Evidence`](crate::Evidence).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// # let stream = tcpinfo::Monitor::new().group([]).watch(stream);
+    /// let verdict = stream.probe().observe()?.verdict()?;
+    /// let attributes: Vec<_> = verdict.attributes().take(4).collect();
+    /// assert_eq!(attributes[0].key.as_str(), "tcp.verdict");
+    /// assert_eq!(attributes[0].value.as_str(), "too_little");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attributes(&self) -> impl Iterator<Item = KeyValue> {
+        let cause = KeyValue::new(key::VERDICT, self.cause.text());
+        let numbers = self.evidence().map(|evidence| {
+            KeyValue::new([key::EVIDENCE, evidence.field.name].concat(), evidence.value)
+        });
+        std::iter::once(cause).chain(numbers)
     }
 }
 

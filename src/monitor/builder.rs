@@ -53,8 +53,8 @@ impl MonitorBuilder {
         self
     }
 
-    /// How many groups have series of their own. The default is 150: with every connection state
-    /// that stays below the SDK's limit of 2,000 attribute sets for one instrument.
+    /// How many groups have series of their own. The default is 150: with every state and
+    /// every verdict that stays below the SDK's limit of 2,000 attribute sets for one instrument.
     ///
     /// Sockets of further groups are summed under `otel.metric.overflow=true`, until a group
     /// [makes room](Self::with_group_retention).
@@ -105,6 +105,15 @@ impl MonitorBuilder {
     /// with it; if one cannot be started, the others read its part. Zero is one.
     pub fn with_sweep_threads(mut self, threads: usize) -> Self {
         self.config.sweep_threads = threads;
+        self
+    }
+
+    /// Whether sweeps judge what limits each connection, for `tcp.connection.verdict` and for
+    /// [`Watched::verdict`](crate::Watched::verdict). The default is yes: for quiet connections it
+    /// costs 1 % of a sweep. The guide [verdicts](crate::docs::verdicts#in-a-monitor) says what
+    /// they are about.
+    pub fn with_verdicts(mut self, judge: bool) -> Self {
+        self.config.verdicts = judge;
         self
     }
 
@@ -159,6 +168,7 @@ impl fmt::Debug for MonitorBuilder {
             .field("sockets", &self.config.sockets)
             .field("samples", &self.config.samples)
             .field("sweep_threads", &self.config.sweep_threads)
+            .field("verdicts", &self.config.verdicts)
             .finish_non_exhaustive()
     }
 }
@@ -174,6 +184,7 @@ pub(crate) struct Config {
     pub(super) sockets: usize,
     pub(super) samples: usize,
     pub(super) sweep_threads: usize,
+    pub(crate) verdicts: bool,
     /// Taken out when the monitor is made.
     pub(super) on_error: Option<OnError>,
     pub(super) retention: Duration,
@@ -192,6 +203,7 @@ impl Default for Config {
             sockets: 500,
             samples: 100,
             sweep_threads: 1,
+            verdicts: true,
             on_error: None,
             retention: Duration::from_secs(3_600),
             deadline: Duration::from_secs(90),

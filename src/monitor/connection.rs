@@ -28,10 +28,11 @@ use super::history::{History, Series};
 use super::identity::{Ends, SocketIdentity};
 use super::labels::Labels;
 use super::locks::lock;
+use super::moment::{Moment, Ticker};
 use super::owner::Owner;
 use super::phase::{End, Phase};
 use super::reader::{ReadError, SocketReader, Verify};
-use super::reading::Reading;
+use super::reading::{Answer, Reading};
 use super::registrations::Registrations;
 use super::sample::ConnectionSample;
 use super::set::{Membership, MetricFamily};
@@ -39,6 +40,7 @@ use super::snapshot::{Origin, Sums};
 use crate::info::{CounterNumbers, Reply, UpDownNumbers};
 use crate::read::{self, ROOM};
 use crate::state::State;
+use crate::verdict::Verdict;
 
 /// A connection in its slot. The slot's lock is held while it is read: see `locks.rs`.
 pub(crate) struct Connection {
@@ -191,19 +193,20 @@ impl Connection {
         room: &'r mut [u8; ROOM],
         handle: Handle,
         verify: Verify,
+        at: Option<Moment>,
     ) -> Result<Reading<'r>, ReadError> {
         let reply = match reader.ask(handle.fd, room) {
             Ok(reply) => reply,
             Err(error) => return Err(self.unanswered(handle, error)),
         };
-        let raw = CounterNumbers::of(&reply);
+        let answer = Answer::new(reply, at);
         // After the reply: if the cookie still matches now, the reply came from this socket. Only
         // a program that swaps the descriptor by `dup2` and back, between the two calls, deceives
         // this check.
-        if self.has_to_verify(handle, verify, &raw) {
+        if self.has_to_verify(handle, verify, &answer.raw) {
             self.verify(handle)?;
         }
-        Ok(self.take_in(reader.identity, handle.fd, reply, &raw))
+        Ok(self.take_in(reader.identity, handle.fd, &answer))
     }
 
     /// What an error of the kernel means: the descriptor is gone, or the next try may work.
@@ -261,20 +264,19 @@ impl Connection {
         self.key == Key::None && read::cookie_of(handle.fd).is_ok()
     }
 
-    /// Takes in one reply of this socket, of which `raw` are the counters.
+    /// Takes in one reply of this socket.
     #[inline]
     fn take_in<'r>(
         &mut self,
         identity: SocketIdentity,
         fd: RawFd,
-        reply: Reply<'r>,
-        raw: &CounterNumbers,
+        answer: &Answer<'r>,
     ) -> Reading<'r> {
-        let next = Phase::of(&reply);
+        let (next, reply) = (answer.phase(), answer.reply);
         let names_peers = identity.names_peers();
         let shows_peer = names_peers && self.shows_peer(next);
         let peer = || if shows_peer { read::peer_of(fd) } else { None };
-        let taken = self.history.take_in(next, raw, names_peers, peer);
+        let taken = self.history.take_in(answer, names_peers, peer);
         if taken.series != Series::Same {
             self.forget_labels(taken.series);
         }
@@ -282,7 +284,8 @@ impl Connection {
             let more = identity.attributes(Ends::Of(fd), self.key.cookie(), reply.state());
             *labels = more.map(|more| Arc::new(Labels::new(attributes.with(more))));
         }
-        Reading { reply, added: taken.added, opened: taken.opened }
+        let cause = self.history.cause();
+        Reading { reply, added: taken.added, opened: taken.opened, cause }
     }
 
     /// Whether its peer is among the attributes of a series: of its own, or as one of the worst of
@@ -306,7 +309,12 @@ impl Connection {
     /// What it counted so far, and its levels in a reply.
     pub(crate) fn sums(&self, reply: Option<&Reply<'_>>) -> Sums {
         let up_downs = reply.map_or(UpDownNumbers::NONE, UpDownNumbers::of);
-        Sums { counters: *self.history.totals(), up_downs }
+        Sums { counters: self.history.totals(), up_downs }
+    }
+
+    /// The latest verdict on it; `None` before the second reading.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.history.verdict()
     }
 
     /// Where a series of its own begins for readers that have not seen it.
@@ -340,7 +348,7 @@ impl Connection {
         handle: Handle,
     ) -> io::Result<()> {
         let mut room = [0; ROOM];
-        let reading = self.read(reader, &mut room, handle, Verify::Always)?;
+        let reading = self.read(reader, &mut room, handle, Verify::Always, None)?;
         if let Owner::Set(membership) = &self.owner {
             lock(&membership.set().ledger).add(&reading.added, u64::from(reading.opened));
             if self.owner.family() == MetricFamily::Group && !registrations.is_empty() {
@@ -358,7 +366,8 @@ impl Connection {
             return;
         }
         let mut room = [0; ROOM];
-        let reading = self.read(reader, &mut room, handle, Verify::Never);
+        let at = reader.moment(&mut Ticker::default());
+        let reading = self.read(reader, &mut room, handle, Verify::Never, at);
         let Ok(reading) = reading else { return };
         if let (Owner::Set(membership), true) = (&self.owner, reading.opened) {
             // It adds nothing. Which counters its group has is for the next reading to say.

@@ -24,6 +24,7 @@ use super::cookies::CookieIndex;
 use super::discovery::table::Table;
 use super::failures::{Failed, Failures};
 use super::given_back::GivenBackQueue;
+use super::handles::WatchId;
 use super::locks::lock;
 use super::owner::Owner;
 use super::reader::SocketReader;
@@ -32,6 +33,7 @@ use super::set::MetricFamily;
 use super::sets::{Caps, Placement, Sets};
 use super::slots::Slots;
 use crate::read;
+use crate::verdict::Verdict;
 
 /// All connections of a monitor, and what is needed to read them.
 pub(crate) struct Connections {
@@ -74,7 +76,7 @@ impl Connections {
         failures: Arc<Failures>,
     ) -> Self {
         Self {
-            reader: SocketReader::new(config.source, config.identity),
+            reader: SocketReader::new(config.source, config.identity, config.verdicts),
             slots: Slots::new(),
             sets: Mutex::new(Sets::new()),
             registrations,
@@ -96,6 +98,13 @@ impl Connections {
             MetricFamily::Group => &self.groups,
             MetricFamily::Socket => &self.sockets,
         }
+    }
+
+    /// The latest verdict on a watched connection.
+    pub(crate) fn verdict(&self, watch: WatchId) -> Option<Verdict> {
+        self.slots.with(watch.slot, |slot| {
+            slot.as_ref().filter(|it| it.id == watch.connection)?.verdict()
+        })
     }
 
     /// Connections that somebody watches.

@@ -26,12 +26,13 @@
 //! had another connection, or that was watched again, has a base.
 
 use crate::info::{CounterHabit, CounterNumbers, FIELDS, Field, FieldKind, Row};
+use crate::verdict::Verdict;
 
 /// How many rows are counters.
 const COUNTERS: usize = CounterNumbers::LEN;
 
 /// A number for each counter, by rank.
-type PerCounter = [u64; COUNTERS];
+pub(crate) type PerCounter = [u64; COUNTERS];
 
 impl CounterHabit {
     /// Whether `tcp_disconnect()` leaves it, or a part of it, as it was.
@@ -93,36 +94,94 @@ const STALLS: [usize; 2] = [Row::rwnd_limited.rank(), Row::sndbuf_limited.rank()
 /// The bytes of both directions.
 const BYTES: [usize; 2] = [Row::bytes_acked.rank(), Row::bytes_received.rank()];
 
+/// How far a reading is from the one before.
+pub(crate) struct Moved {
+    /// The step of each counter, 0 for absent and unplaced ones.
+    pub(crate) steps: PerCounter,
+    /// Whether the steps are what it adds: none is far, and no counter is unplaced.
+    is_plain: bool,
+}
+
+/// The step of each counter that is present, from what it said once.
+pub(crate) fn steps_between(said: &PerCounter, raw: &CounterNumbers) -> PerCounter {
+    std::array::from_fn(|rank| {
+        let present = (raw.present >> rank & 1).wrapping_neg();
+        raw.values[rank].wrapping_sub(said[rank]) & MASKS[rank] & present
+    })
+}
+
 /// The counters of one socket since it is watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
-    /// What was counted so far, of every counter that was ever reported.
-    totals: CounterNumbers,
+    /// What was counted so far.
+    totals: PerCounter,
+    /// Counters that were ever reported, one bit each.
+    present: u32,
     /// Counters without a base yet, one bit each: their next reading is the base, and adds 0.
-    unplaced: u64,
-    /// What in `totals` is not of the current connection; `None` if everything is.
-    base: Option<Box<PerCounter>>,
+    unplaced: u32,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+const _: () = assert!(COUNTERS <= u32::BITS as usize);
+
+/// What quiet connections do not have, in one box.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    /// What in the totals is not of the current connection; `None` if everything is.
+    base: Option<PerCounter>,
+    /// What the counters said when the next verdict's time began, if another reading came since.
+    pub(crate) held: Option<PerCounter>,
+    /// The latest verdict, if it has numbers.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Counters {
     pub(crate) const fn new() -> Self {
-        Self { totals: CounterNumbers::NONE, unplaced: 0, base: None }
+        Self { totals: [0; COUNTERS], present: 0, unplaced: 0, extra: None }
     }
 
     /// Counts on from what `raw` says, which is in the totals as if it had been counted.
     #[cfg(feature = "diag")]
     pub(crate) const fn beginning_at(raw: &CounterNumbers) -> Self {
-        Self { totals: *raw, unplaced: !raw.present, base: None }
+        let present = raw.present as u32;
+        Self { totals: raw.values, present, unplaced: !present, extra: None }
     }
 
-    pub(crate) fn totals(&self) -> &CounterNumbers {
-        &self.totals
+    pub(crate) fn totals(&self) -> CounterNumbers {
+        CounterNumbers { present: self.present.into(), values: self.totals }
+    }
+
+    /// Whether there was ever a counter that `raw` does not have.
+    pub(crate) fn has_more(&self, raw: &CounterNumbers) -> bool {
+        u64::from(self.present) & !raw.present != 0
+    }
+
+    /// Which of these counters are unplaced.
+    fn unplaced(&self, raw: &CounterNumbers) -> u64 {
+        raw.present & u64::from(self.unplaced)
+    }
+
+    fn set_base(&mut self, base: PerCounter) {
+        self.extra.get_or_insert_default().base = Some(base);
     }
 
     /// Whether the kernel now says anything else than before.
     #[inline]
     pub(crate) fn differs(&self, raw: &CounterNumbers) -> bool {
-        self.steps(raw, &MASKS).1 || raw.present & self.unplaced != 0
+        self.steps(raw, &MASKS).1 || self.unplaced(raw) != 0
+    }
+
+    /// How far the kernel's numbers are from the last reading.
+    #[inline]
+    pub(crate) fn moved(&self, raw: &CounterNumbers) -> Moved {
+        let (steps, far) = self.steps(raw, &HALVES);
+        Moved { steps, is_plain: !far && self.unplaced(raw) == 0 }
+    }
+
+    /// What the kernel said last of each counter.
+    pub(crate) fn said(&self) -> PerCounter {
+        let last = self.last();
+        std::array::from_fn(|rank| last[rank] & MASKS[rank])
     }
 
     /// Whether any counter is lower than before: it wrapped, the connection is new, or `raw` is
@@ -135,20 +194,25 @@ impl Counters {
 
     /// Takes in what the kernel says now, and returns what that adds.
     pub(crate) fn advance(&mut self, raw: &CounterNumbers) -> CounterNumbers {
-        let (mut values, far) = self.steps(raw, &HALVES);
-        if far || raw.present & self.unplaced != 0 {
-            values = self.judge(raw);
+        self.advance_by(raw, &self.moved(raw))
+    }
+
+    /// The same, where it is known how far that is from the last reading, and nothing was rebased.
+    #[inline]
+    pub(crate) fn advance_by(&mut self, raw: &CounterNumbers, moved: &Moved) -> CounterNumbers {
+        let values = if moved.is_plain { moved.steps } else { self.judge(raw) };
+        self.present |= raw.present as u32;
+        for (total, more) in self.totals.iter_mut().zip(&values) {
+            *total = total.wrapping_add(*more);
         }
-        let added = CounterNumbers { present: raw.present, values };
-        self.totals.add(&added);
-        added
+        CounterNumbers { present: raw.present, values }
     }
 
     /// Another connection begins: the next reading counts from zero. Only counters that outlive a
     /// disconnect go on from where they were.
     pub(crate) fn restart(&mut self) {
         let last = self.last();
-        let mut base = self.totals.values;
+        let mut base = self.totals;
         let mut outliving = 0;
         for (rank, base) in base.iter_mut().enumerate() {
             if HABITS[rank].outlives() {
@@ -156,7 +220,7 @@ impl Counters {
                 outliving |= 1 << rank;
             }
         }
-        self.base = Some(Box::new(base));
+        self.set_base(base);
         self.unplaced &= outliving;
     }
 
@@ -164,10 +228,9 @@ impl Counters {
     /// it. A counter that `raw` lacks is unplaced, so it adds 0 when it is first reported. But if a
     /// `restart` comes first, it belongs to a new connection and counts in full.
     pub(crate) fn rebase(&mut self, raw: &CounterNumbers) {
-        let base =
-            std::array::from_fn(|rank| self.totals.values[rank].wrapping_sub(raw.values[rank]));
-        self.base = Some(Box::new(base));
-        self.unplaced = !raw.present;
+        let from = |rank: usize| self.totals[rank].wrapping_sub(raw.values[rank]);
+        self.set_base(std::array::from_fn(from));
+        self.unplaced = !(raw.present as u32);
     }
 
     /// Leaves out what clocks counted since the last reading of a connection that is over. A reset
@@ -188,8 +251,8 @@ impl Counters {
     /// range.
     #[inline]
     fn last(&self) -> PerCounter {
-        let mut last = self.totals.values;
-        if let Some(base) = &self.base {
+        let mut last = self.totals;
+        if let Some(base) = self.extra.as_ref().and_then(|extra| extra.base.as_ref()) {
             for (last, base) in last.iter_mut().zip(base.iter()) {
                 *last = last.wrapping_sub(*base);
             }
@@ -204,7 +267,7 @@ impl Counters {
     #[inline]
     fn steps(&self, raw: &CounterNumbers, bits: &PerCounter) -> (PerCounter, bool) {
         let last = self.last();
-        let counted = raw.present & !self.unplaced;
+        let counted = raw.present & !u64::from(self.unplaced);
         let mut steps = [0; COUNTERS];
         let mut found = 0;
         for rank in 0..COUNTERS {
@@ -232,7 +295,7 @@ impl Counters {
             (added, _) = self.steps(raw, &HALVES);
         }
         let last = self.last();
-        let unplaced = raw.present & self.unplaced;
+        let unplaced = self.unplaced(raw);
         let bytes = BytesGained::new(raw.present & !unplaced, &last, &added);
         for rank in 0..COUNTERS {
             let (says, step) = (raw.values[rank], added[rank]);
@@ -264,7 +327,7 @@ impl Counters {
             };
             self.place(rank, raw, added[rank]);
         }
-        self.unplaced &= !raw.present;
+        self.unplaced &= !(raw.present as u32);
         // `busy_time` is the sum of three clocks: one may have wrapped while another one ran on. It
         // adds at least what the two stalls add, which are parts of it.
         if raw.is_present(BUSY) {
@@ -280,8 +343,8 @@ impl Counters {
     /// Moves the base of a counter so that `raw` is where the current connection stands, once
     /// `added` is in the total.
     fn place(&mut self, rank: usize, raw: &CounterNumbers, added: u64) {
-        let base = self.base.get_or_insert_with(|| Box::new([0; COUNTERS]));
-        base[rank] = self.totals.values[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
+        let base = self.extra.get_or_insert_default().base.get_or_insert([0; COUNTERS]);
+        base[rank] = self.totals[rank].wrapping_add(added).wrapping_sub(raw.values[rank]);
     }
 }
 

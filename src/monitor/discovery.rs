@@ -124,7 +124,7 @@ impl Discoveries {
             self.steer(&telling);
             (begun, telling.thread.clone())
         };
-        let mut pass = || self.pass(&mut scanner, &mut Sink { tallies: None, readings: 0 });
+        let mut pass = || self.pass(&mut scanner, &mut Sink::new(None));
         let mut passed = pass();
         for _ in 1..BASE_PASSES {
             if passed.is_complete(number) || !passed.errors.is_empty() {
@@ -232,7 +232,7 @@ impl Discoveries {
         thread.iter().filter(|_| !self.is_inherited()).for_each(|thread| thread.fence());
         let overruns = engine.overruns.load(Ordering::Relaxed);
         let mut scanner = lock(&self.scanner);
-        let passed = self.pass(&mut scanner, &mut Sink { tallies: Some(tallies), readings: 0 });
+        let passed = self.pass(&mut scanner, &mut Sink::new(Some(tallies)));
         for (_, error) in passed.errors {
             engine.connections.failures.note(Failed::new(Attributes::new([]), error));
         }

@@ -84,6 +84,9 @@ impl Group {
 
     /// Shows the `count` worst connections of the group one by one, as `tcp.socket.*`.
     ///
+    /// They can be chosen by what limits them: `Worst::Cause(Cause::Loss)` shows those that lose
+    /// segments, and [`Worst::Verdict`] those with any trouble.
+    ///
     /// They are chosen anew by every sweep and carry the group's attributes and their
     /// [`SocketIdentity`](crate::SocketIdentity), at least the cookie. For each provider their
     /// counters start at zero when they are chosen, after a collection in which they were not. In

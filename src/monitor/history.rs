@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::phase::{End, Life, Phase, Step};
 use super::progress::Progress;
+use super::reading::Answer;
 use super::snapshot::Start;
 use crate::info::CounterNumbers;
+use crate::verdict::{Cause, Verdict};
 
 /// What one connection did so far.
 pub(crate) struct History {
@@ -68,7 +70,7 @@ impl History {
     /// It is watched again. Returns whether it is counted as opened.
     pub(crate) fn resume(&mut self) -> bool {
         self.progress.life.resume();
-        let totals = *self.progress.counters.totals();
+        let totals = self.progress.counters.totals();
         self.series.get_or_insert_default().start = Some(Box::new(totals));
         self.progress.life.is_opened()
     }
@@ -86,7 +88,7 @@ impl History {
         self.since.elapsed()
     }
 
-    pub(crate) fn totals(&self) -> &CounterNumbers {
+    pub(crate) fn totals(&self) -> CounterNumbers {
         self.progress.counters.totals()
     }
 
@@ -94,6 +96,17 @@ impl History {
     #[inline]
     pub(crate) fn would_add(&self, raw: &CounterNumbers) -> bool {
         self.progress.counters.differs(raw)
+    }
+
+    /// The cause of the latest verdict.
+    #[inline]
+    pub(crate) fn cause(&self) -> Cause {
+        self.progress.judged.cause()
+    }
+
+    /// The latest verdict; `None` before the second reading.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.progress.verdict()
     }
 
     /// Whether it is counted as opened, and not as closed.
@@ -113,7 +126,7 @@ impl History {
         start.map_or(Start::Whole, Start::After)
     }
 
-    /// Takes in one reading: its phase and its counters.
+    /// Takes in one reading: its verdict, its phase and its counters.
     ///
     /// `names_peers` says whether the peer tells the series from others, and `peer` asks for the
     /// peer, if the connection is shown under it. A change of the peer ends a series: the next one
@@ -121,16 +134,15 @@ impl History {
     #[inline]
     pub(crate) fn take_in(
         &mut self,
-        next: Phase,
-        raw: &CounterNumbers,
+        answer: &Answer<'_>,
         names_peers: bool,
         peer: impl FnOnce() -> Option<SocketAddr>,
     ) -> Taken {
         let resumed = self.progress.life.phase() == Phase::Resumed;
-        let (step, opened) = self.progress.step(next, raw);
+        let stepped = self.progress.step(answer);
         let mut series = Series::Same;
         // Disconnected: the next connection has another peer.
-        if names_peers && matches!(step, Step::Restart { .. }) {
+        if names_peers && matches!(stepped.step, Step::Restart { .. }) {
             series = self.begin_series(None);
         }
         if names_peers {
@@ -138,7 +150,9 @@ impl History {
                 series = self.follow(peer, resumed, series);
             }
         }
-        Taken { added: self.progress.counters.advance(raw), opened, series }
+        let is_rebased = series == Series::New;
+        let added = self.progress.advance(&answer.raw, &stepped, is_rebased);
+        Taken { added, opened: stepped.opened, series }
     }
 
     /// Compares the peer with the one that was known. After a disconnect that no reading saw, it
@@ -161,7 +175,7 @@ impl History {
     }
 
     fn begin_series(&mut self, peer: Option<SocketAddr>) -> Series {
-        let start = Some(Box::new(*self.progress.counters.totals()));
+        let start = Some(Box::new(self.progress.counters.totals()));
         self.series = Some(Box::new(SeriesOrigin { start, peer }));
         Series::New
     }

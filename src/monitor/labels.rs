@@ -9,6 +9,7 @@ use opentelemetry::KeyValue;
 use super::attributes::Attributes;
 use crate::metric::{PARTS, key, part_attribute};
 use crate::state::State;
+use crate::verdict::Cause;
 
 /// Room for every named state and one for all unknown ones.
 pub(crate) const STATES: usize = 12;
@@ -42,6 +43,7 @@ pub(crate) struct Labels {
     pub(crate) plain: Attributes,
     parts: [OnceLock<Attributes>; PARTS],
     states: OnceLock<Vec<Attributes>>,
+    causes: OnceLock<Vec<Attributes>>,
     #[cfg(feature = "page")]
     text: OnceLock<LabelText>,
 }
@@ -52,6 +54,7 @@ impl Labels {
             plain,
             parts: [const { OnceLock::new() }; PARTS],
             states: OnceLock::new(),
+            causes: OnceLock::new(),
             #[cfg(feature = "page")]
             text: OnceLock::new(),
         }
@@ -80,5 +83,14 @@ impl Labels {
             (0..STATES).map(label).collect()
         });
         states[rank].as_slice()
+    }
+
+    /// The set with a cause.
+    pub(crate) fn cause(&self, cause: Cause) -> &[KeyValue] {
+        let causes = self.causes.get_or_init(|| {
+            let label = |cause: Cause| self.plain.with([KeyValue::new(key::VERDICT, cause.text())]);
+            Cause::ALL.map(label).into()
+        });
+        causes[cause as usize].as_slice()
     }
 }

@@ -32,9 +32,10 @@ pub(crate) struct Ledger {
     counters: CounterNumbers,
     opened: u64,
     closed: u64,
-    /// Which up-downs and states were ever reported: they go to zero, not away.
+    /// Which up-downs, states and causes were ever reported: they go to zero, not away.
     pub(crate) up_downs_seen: u64,
     pub(crate) states_seen: u16,
+    pub(crate) causes_seen: u16,
     /// Last samples of connections that ended, for each registration that will ask.
     ended: Vec<(usize, Reservoir)>,
     /// How often anything was added.
@@ -63,6 +64,7 @@ impl Ledger {
             closed: 0,
             up_downs_seen: 0,
             states_seen: 0,
+            causes_seen: 0,
             ended: Vec::new(),
             additions: 0,
             told: Vec::new(),

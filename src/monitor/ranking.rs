@@ -8,19 +8,28 @@ use super::labels::Labels;
 use super::snapshot::{Origin, SocketSnapshot, Start, Sums};
 use super::worst::Worst;
 use crate::info::Reply;
+use crate::verdict::Verdict;
 
 /// The choice of the worst in one group and one sweep.
 pub(crate) struct Ranking {
     worst: Worst,
     count: usize,
     /// At most `count`, the least bad last.
-    candidates: Vec<Candidate>,
+    candidates: Vec<Chosen>,
 }
 
 /// One connection that is among the worst so far.
-struct Candidate {
+struct Chosen {
     score: f64,
     shown: SocketSnapshot,
+}
+
+/// A connection that may be among the worst.
+pub(crate) trait Candidate {
+    /// The latest verdict on it.
+    fn verdict(&self) -> Option<Verdict>;
+    /// How to show it by itself. It is asked only if it may be among the worst.
+    fn show(self, reply: &Reply<'_>) -> Option<Shown>;
 }
 
 /// How one connection is shown by itself.
@@ -47,29 +56,25 @@ impl Ranking {
     /// Where a connection comes among the candidates. Of two that are as bad the older one comes
     /// first, in whatever order they are read: what is shown does not change for nothing.
     fn place(&self, score: f64, id: u64) -> usize {
-        let comes_before = |other: &Candidate| {
+        let comes_before = |other: &Chosen| {
             other.score > score || (other.score == score && other.shown.origin.id < id)
         };
         self.candidates.partition_point(comes_before)
     }
 
-    /// Considers one connection. `show` is asked how to show it if it may be among the worst.
-    pub(crate) fn enter(
-        &mut self,
-        reply: &Reply<'_>,
-        show: impl FnOnce(&Reply<'_>) -> Option<Shown>,
-    ) {
-        let info = reply.info();
-        let Some(score) = self.worst.score(&info) else { return };
+    /// Considers one connection.
+    pub(crate) fn enter(&mut self, reply: &Reply<'_>, connection: impl Candidate) {
+        let (info, verdict) = (reply.info(), connection.verdict());
+        let Some(score) = self.worst.score(&info, verdict.as_ref()) else { return };
         // Before all that are as bad, as its age is not known yet.
         if self.place(score, 0) >= self.count {
             return;
         }
-        let Some(Shown { labels, sums, id }) = show(reply) else { return };
+        let Some(Shown { labels, sums, id }) = connection.show(reply) else { return };
         // It counts from now on: an old total would look like a sudden increase.
         let origin = Origin { id, start: Start::Now };
-        let shown = SocketSnapshot { info: Some(info), labels, sums, origin };
-        self.consider(Candidate { score, shown });
+        let shown = SocketSnapshot { info: Some(info), labels, sums, verdict, origin };
+        self.consider(Chosen { score, shown });
     }
 
     /// Considers those that another thread chose in the same group.
@@ -77,7 +82,7 @@ impl Ranking {
         other.candidates.into_iter().for_each(|candidate| self.consider(candidate));
     }
 
-    fn consider(&mut self, candidate: Candidate) {
+    fn consider(&mut self, candidate: Chosen) {
         let place = self.place(candidate.score, candidate.shown.origin.id);
         if place < self.count {
             self.candidates.truncate(self.count - 1);

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identity::SocketIdentity;
+use super::moment::{Clock, Moment, Ticker};
 use crate::info::Reply;
 use crate::kernel::Kernel;
 use crate::read::{self, ROOM};
@@ -55,12 +56,21 @@ impl ReplySource {
 pub(crate) struct SocketReader {
     source: ReplySource,
     pub(crate) identity: SocketIdentity,
+    clock: Option<Clock>,
     reads: AtomicU64,
 }
 
 impl SocketReader {
-    pub(crate) fn new(source: ReplySource, identity: SocketIdentity) -> Self {
-        Self { source, identity, reads: AtomicU64::new(0) }
+    /// `judges` says whether readings are for verdicts.
+    pub(crate) fn new(source: ReplySource, identity: SocketIdentity, judges: bool) -> Self {
+        let clock = judges.then(Clock::new);
+        Self { source, identity, clock, reads: AtomicU64::new(0) }
+    }
+
+    /// When the next reading of one after another is made; `None` if there are no verdicts.
+    #[inline]
+    pub(crate) fn moment(&self, ticker: &mut Ticker) -> Option<Moment> {
+        self.clock.as_ref().map(|clock| ticker.next(clock))
     }
 
     /// Reads so far.

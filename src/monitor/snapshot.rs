@@ -9,6 +9,7 @@ use super::labels::{Labels, STATES};
 use super::sample::ConnectionSample;
 use crate::info::{CounterNumbers, Field, FieldKind, FieldValue, TcpInfo, UpDownNumbers};
 use crate::state::State;
+use crate::verdict::{CAUSES, Cause, Verdict};
 
 /// What one sweep found: every group, every socket reported one by one, and the monitor itself.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct GroupSnapshot {
     pub(crate) sums: Sums,
     pub(crate) states: [u64; STATES],
     pub(crate) states_seen: u16,
+    pub(crate) causes: [u64; CAUSES],
+    pub(crate) causes_seen: u16,
 }
 
 /// Counters and up-downs of a set or a socket.
@@ -106,6 +109,16 @@ impl GroupSnapshot {
         (0..STATES).filter(seen).map(|rank| (rank, self.states[rank]))
     }
 
+    /// Watched sockets by what limits them since the last sweep, listeners included, for every
+    /// cause seen so far. They sum to [`live`](Self::live).
+    ///
+    /// A socket has a verdict from its second reading on, a second after the first at the earliest;
+    /// until then it is [`Cause::TooLittle`].
+    pub fn verdicts(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let seen = |cause: &Cause| self.causes_seen >> *cause as usize & 1 != 0;
+        Cause::ALL.into_iter().filter(seen).map(|cause| (cause, self.causes[cause as usize]))
+    }
+
     /// Watched sockets, listeners included. One that could not be read by this sweep is left out.
     pub fn live(&self) -> u64 {
         self.states.iter().sum()
@@ -120,6 +133,7 @@ pub struct SocketSnapshot {
     pub info: Option<TcpInfo>,
     pub(crate) labels: Arc<Labels>,
     pub(crate) sums: Sums,
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) origin: Origin,
 }
 
@@ -127,6 +141,12 @@ impl SocketSnapshot {
     /// The attributes that tell the series from others.
     pub fn attributes(&self) -> &Attributes {
         &self.labels.plain
+    }
+
+    /// What limits it, since the last sweep that was a second before; `None` in the first one, and
+    /// for several sockets together.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
     }
 
     /// A field as the series reports it. Counters are those of the whole connection, widened, but
@@ -267,13 +287,23 @@ mod json {
         }
     }
 
+    /// Live sockets by the text of their verdict.
+    struct Verdicts<'a>(&'a GroupSnapshot);
+
+    impl Serialize for Verdicts<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.verdicts())
+        }
+    }
+
     impl Serialize for GroupSnapshot {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut group = serializer.serialize_struct("GroupSnapshot", 6)?;
+            let mut group = serializer.serialize_struct("GroupSnapshot", 7)?;
             group.serialize_field("attributes", self.attributes())?;
             group.serialize_field("opened", &self.opened)?;
             group.serialize_field("closed", &self.closed)?;
             group.serialize_field("states", &States(self))?;
+            group.serialize_field("verdicts", &Verdicts(self))?;
             group.serialize_field("fields", &Fields(self, Self::get))?;
             group.serialize_field("samples", &self.samples)?;
             group.end()
@@ -282,8 +312,9 @@ mod json {
 
     impl Serialize for SocketSnapshot {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut socket = serializer.serialize_struct("SocketSnapshot", 2)?;
+            let mut socket = serializer.serialize_struct("SocketSnapshot", 3)?;
             socket.serialize_field("attributes", self.attributes())?;
+            socket.serialize_field("verdict", &self.verdict)?;
             socket.serialize_field("fields", &Fields(self, Self::get))?;
             socket.end()
         }

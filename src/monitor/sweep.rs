@@ -180,6 +180,7 @@ impl Sweeper {
                 MetricFamily::Group => groups.push((group, ended)),
                 MetricFamily::Socket => sockets.push(SocketSnapshot {
                     info: tally.info.take(),
+                    verdict: tally.verdict.take(),
                     labels: group.labels,
                     sums: group.sums,
                     origin: Origin { id: set.serial, start: Start::Whole },

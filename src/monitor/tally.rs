@@ -9,13 +9,14 @@ use std::time::SystemTime;
 use super::labels::{STATES, state_rank};
 use super::ledger::Reader;
 use super::locks::lock;
-use super::ranking::{Ranking, Shown};
+use super::ranking::{Candidate, Ranking};
 use super::reading::Reading;
 use super::sample::{ConnectionSample, Reservoir, Rng};
 use super::set::{Membership, MetricFamily, Set};
 use super::snapshot::{GroupSnapshot, Sums};
-use crate::info::{CounterNumbers, Reply, TcpInfo, UpDownNumbers};
+use crate::info::{CounterNumbers, TcpInfo, UpDownNumbers};
 use crate::state::State;
+use crate::verdict::{CAUSES, Verdict};
 
 /// The sum of the readings of one set in one sweep.
 pub(crate) struct Tally {
@@ -23,10 +24,13 @@ pub(crate) struct Tally {
     up_downs: UpDownNumbers,
     opened: u64,
     states: [u64; STATES],
+    causes: [u64; CAUSES],
     /// Its connections in this sweep, those included that could not be read.
     pub(crate) live: u64,
     /// What the kernel said of the only connection of a shared series; `None` if it has several.
     pub(crate) info: Option<TcpInfo>,
+    /// The verdict on it.
+    pub(crate) verdict: Option<Verdict>,
     samples: Reservoir,
     pub(crate) ranking: Option<Ranking>,
     /// Kept until the ledger has everything, so that the set is not given up before.
@@ -93,8 +97,10 @@ impl Tally {
             up_downs: UpDownNumbers::NONE,
             opened: 0,
             states: [0; STATES],
+            causes: [0; CAUSES],
             live: 0,
             info: None,
+            verdict: None,
             samples: Reservoir::default(),
             ranking: worst.map(|(worst, count)| Ranking::new(worst, count)),
             membership,
@@ -105,20 +111,20 @@ impl Tally {
         self.membership.as_ref().is_some_and(|membership| Arc::ptr_eq(membership.set(), set))
     }
 
-    /// Adds one reading of one connection. `show` is asked how to show the connection by itself if
-    /// it is among the worst.
+    /// Adds one reading of one connection, which may be shown by itself if it is among the worst.
     #[inline]
     pub(crate) fn add(
         &mut self,
         reading: &Reading<'_>,
         sampling: Sampling<'_>,
-        show: impl FnOnce(&Reply<'_>) -> Option<Shown>,
+        connection: impl Candidate,
     ) {
         self.live += 1;
         self.counters.add(&reading.added);
         self.up_downs.add(&UpDownNumbers::of(&reading.reply));
         self.opened += u64::from(reading.opened);
         self.states[state_rank(reading.reply.state())] += 1;
+        self.causes[reading.cause as usize] += 1;
         // No sample of a listener or a blank socket: each has a congestion window, and nothing ever
         // goes through it.
         let connected = reading.reply.state() != State::Listen && !reading.reply.is_blank();
@@ -126,25 +132,29 @@ impl Tally {
         if let Some(place) = place {
             self.samples.put(place, ConnectionSample::live(&reading.reply));
         }
-        if let Some(ranking) = &mut self.ranking {
-            ranking.enter(&reading.reply, show);
-        }
         let family = self.membership.as_ref().map(|membership| membership.set().family);
         if family == Some(MetricFamily::Socket) {
-            self.info = (self.live == 1).then(|| reading.reply.info());
+            let is_only = self.live == 1;
+            self.info = is_only.then(|| reading.reply.info());
+            self.verdict = if is_only { connection.verdict() } else { None };
+        }
+        if let Some(ranking) = &mut self.ranking {
+            ranking.enter(&reading.reply, connection);
         }
     }
 
     /// Adds what another thread added up for the same set.
     fn absorb(&mut self, other: Self, cap: usize, rng: &mut Rng) {
         // Only a series with one connection shows what the kernel said of it.
-        self.info =
-            if self.live + other.live == 1 { self.info.take().or(other.info) } else { None };
+        let is_only = self.live + other.live == 1;
+        self.info = if is_only { self.info.take().or(other.info) } else { None };
+        self.verdict = if is_only { self.verdict.or(other.verdict) } else { None };
         self.live += other.live;
         self.counters.add(&other.counters);
         self.up_downs.add(&other.up_downs);
         self.opened += other.opened;
         self.states.iter_mut().zip(other.states).for_each(|(state, more)| *state += more);
+        self.causes.iter_mut().zip(other.causes).for_each(|(cause, more)| *cause += more);
         self.samples.absorb(other.samples, cap, rng);
         match (&mut self.ranking, other.ranking) {
             (Some(ranking), Some(other)) => ranking.absorb(other),
@@ -168,6 +178,9 @@ impl Tally {
         for (rank, count) in self.states.iter().enumerate() {
             ledger.states_seen |= u16::from(*count > 0) << rank;
         }
+        for (rank, count) in self.causes.iter().enumerate() {
+            ledger.causes_seen |= u16::from(*count > 0) << rank;
+        }
         let (totals, ended) = ledger.tell(reader, alive, set.takes_a_place);
         let group = GroupSnapshot {
             opened: totals.opened,
@@ -181,6 +194,8 @@ impl Tally {
             },
             states: self.states,
             states_seen: ledger.states_seen,
+            causes: self.causes,
+            causes_seen: ledger.causes_seen,
         };
         drop(ledger);
         // Now the ledger has everything.

@@ -1,5 +1,6 @@
 //! One thread's part of a sweep: reads connections, slot by slot, and adds up what they say.
 
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -7,15 +8,18 @@ use super::connection::Connection;
 use super::connections::{Connections, Ended};
 use super::failures::{Failed, panicked};
 use super::handles::Handle;
+use super::identity::SocketIdentity;
 use super::labels::Labels;
+use super::moment::Ticker;
 use super::owner::Owner;
-use super::ranking::Shown;
+use super::ranking::{Candidate, Shown};
 use super::reader::{ReadError, Verify};
 use super::slots::Walk;
 use super::snapshot::SocketSnapshot;
 use super::tally::Tallies;
 use crate::info::Reply;
 use crate::read::ROOM;
+use crate::verdict::Verdict;
 
 /// A descriptor that only its watch can close is verified once in so many sweeps, although it
 /// added nothing: unsafe code may have closed it.
@@ -36,6 +40,7 @@ pub(crate) struct Visitor<'s> {
     /// How many sweeps there were, this one included.
     count: u64,
     room: [u8; ROOM],
+    ticker: Ticker,
 }
 
 impl Lane {
@@ -52,7 +57,7 @@ impl Lane {
 
 impl<'s> Visitor<'s> {
     pub(crate) fn new(connections: &'s Connections, lane: &'s mut Lane, count: u64) -> Self {
-        Self { connections, lane, count, room: [0; ROOM] }
+        Self { connections, lane, count, room: [0; ROOM], ticker: Ticker::default() }
     }
 
     /// Reads a part of the connections.
@@ -139,15 +144,13 @@ impl<'s> Visitor<'s> {
         verify: Verify,
     ) -> Result<(), ReadError> {
         let reader = &self.connections.reader;
-        let reading = connection.read(reader, &mut self.room, handle, verify)?;
+        let at = reader.moment(&mut self.ticker);
+        let reading = connection.read(reader, &mut self.room, handle, verify, at)?;
         match &connection.owner {
             Owner::Set(membership) => {
                 let (tally, sampling) = self.lane.tallies.of(membership);
-                let show = |reply: &Reply<'_>| {
-                    let labels = connection.shown(reader.identity, handle.fd, reply.state())?;
-                    Some(Shown { labels, sums: connection.sums(Some(reply)), id: connection.id })
-                };
-                tally.add(&reading, sampling, show);
+                let identity = reader.identity;
+                tally.add(&reading, sampling, Read { connection, identity, fd: handle.fd });
             }
             Owner::Own(_, Some(labels)) => {
                 self.lane.sockets.push(socket_snapshot(connection, labels, Some(&reading.reply)));
@@ -171,6 +174,25 @@ impl<'s> Visitor<'s> {
     }
 }
 
+/// A connection that was just read.
+struct Read<'c> {
+    connection: &'c mut Connection,
+    identity: SocketIdentity,
+    fd: RawFd,
+}
+
+impl Candidate for Read<'_> {
+    fn verdict(&self) -> Option<Verdict> {
+        self.connection.verdict()
+    }
+
+    fn show(self, reply: &Reply<'_>) -> Option<Shown> {
+        let Self { connection, identity, fd } = self;
+        let labels = connection.shown(identity, fd, reply.state())?;
+        Some(Shown { labels, sums: connection.sums(Some(reply)), id: connection.id })
+    }
+}
+
 /// A connection with a series of its own, with the reply that this sweep got for it.
 fn socket_snapshot(
     connection: &Connection,
@@ -181,6 +203,7 @@ fn socket_snapshot(
         info: reply.map(Reply::info),
         labels: Arc::clone(labels),
         sums: connection.sums(reply),
+        verdict: connection.verdict(),
         origin: connection.origin(),
     }
 }

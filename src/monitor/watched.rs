@@ -19,6 +19,7 @@ use super::handles::{Ownership, WatchId};
 use super::shared::Shared;
 use crate::info::TcpInfo;
 use crate::read;
+use crate::verdict::Verdict;
 
 /// A socket owned by the program and read by its monitor.
 ///
@@ -75,6 +76,17 @@ impl<S> Watched<S> {
     /// this value was leaked, or its socket was replaced, or closed by its owner.
     pub fn info(&self) -> io::Result<TcpInfo> {
         read::read_same(self.watch.fd, self.watch.cookie)
+    }
+
+    /// What limits the socket, as the last sweeps saw it; `None` before the second one, and of a
+    /// monitor without [verdicts](crate::MonitorBuilder::with_verdicts).
+    ///
+    /// It asks no kernel, and waits for one read of the socket at most. A verdict is about at least
+    /// a second. One that says that too little happened may have no numbers. To judge a time of
+    /// your own, compare two [readings](Self::info) by [`Verdict::between`], or
+    /// [observe](SocketProbe::observe).
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.watch.shared.connections.verdict(self.watch.id)
     }
 
     /// A way to ask about the socket while this value is somewhere else.
@@ -233,6 +245,13 @@ impl SocketProbe {
             // Verified after reading: if the cookie still matches, the reply came from this socket.
             if connection.is_behind(handle) { info } else { Err(gone()) }
         })
+    }
+}
+
+impl SocketProbe {
+    /// What limits the socket, as the last sweeps saw it: see [`Watched::verdict`].
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.shared.upgrade()?.connections.verdict(self.id)
     }
 }
 

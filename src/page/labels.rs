@@ -7,6 +7,7 @@ use opentelemetry::KeyValue;
 use crate::metric::{PARTS, key, part_attribute};
 use crate::monitor::{Attributes, LabelText, STATES, label, state_text};
 use crate::report::Mark;
+use crate::verdict::Cause;
 
 /// The attributes of a group or a socket as labels.
 pub(super) fn label_text(attributes: &Attributes) -> LabelText {
@@ -82,6 +83,7 @@ impl MarkText {
 pub(super) struct Marks {
     parts: Vec<MarkText>,
     states: Vec<MarkText>,
+    causes: Vec<MarkText>,
 }
 
 impl Marks {
@@ -91,7 +93,12 @@ impl Marks {
             MarkText::new(key, value)
         };
         let state = |rank| MarkText::new(key::CONNECTION_STATE, state_text(rank));
-        Self { parts: (0..PARTS).map(part).collect(), states: (0..STATES).map(state).collect() }
+        let cause = |cause: Cause| MarkText::new(key::VERDICT, cause.text());
+        Self {
+            parts: (0..PARTS).map(part).collect(),
+            states: (0..STATES).map(state).collect(),
+            causes: Cause::ALL.map(cause).into(),
+        }
     }
 
     #[inline]
@@ -100,6 +107,7 @@ impl Marks {
             Mark::None => None,
             Mark::Part(part) => Some(&self.parts[part]),
             Mark::State(rank) => Some(&self.states[rank]),
+            Mark::Cause(cause) => Some(&self.causes[cause as usize]),
         }
     }
 }

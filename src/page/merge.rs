@@ -55,14 +55,14 @@ fn add_group(group: &mut GroupSnapshot, other: GroupSnapshot) {
     group.sums.counters.add(&other.sums.counters);
     group.sums.up_downs.add(&other.sums.up_downs);
     group.states_seen |= other.states_seen;
-    for (count, more) in group.states.iter_mut().zip(other.states) {
-        *count += more;
-    }
+    group.states.iter_mut().zip(other.states).for_each(|(count, more)| *count += more);
+    group.causes_seen |= other.causes_seen;
+    group.causes.iter_mut().zip(other.causes).for_each(|(count, more)| *count += more);
 }
 
 /// What a sum means nothing of is left out.
 fn add_socket(socket: &mut SocketSnapshot, other: SocketSnapshot) {
-    socket.info = None;
+    (socket.info, socket.verdict) = (None, None);
     socket.sums.counters.add(&other.sums.counters);
     socket.sums.up_downs.add(&other.sums.up_downs);
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::{self, IncomingStream, ListenerExt, TapIo};
 
 use crate::info::TcpInfo;
-use crate::monitor::{Group, SocketProbe, Watched};
+use crate::monitor::{Group, Observation, SocketProbe, Watched};
 
 impl Group {
     /// Watches every connection that a listener of [`axum::serve`](axum::serve()) accepts.
@@ -192,13 +192,44 @@ impl<S: Sync> FromRequestParts<S> for SocketProbe {
     }
 }
 
+/// For a handler that asks what limited its connection since the request came.
+///
+/// The observation begins when the handler's arguments are taken from the request, before the body
+/// is read. It needs the same as [`TcpInfo`].
+///
+/// ```
+/// use axum::Router;
+/// use axum::body::Bytes;
+/// use axum::routing::post;
+/// use tcpinfo::Observation;
+///
+/// async fn upload(observation: Observation, body: Bytes) -> String {
+///     // Who was slow, if it took long?
+///     match observation.verdict() {
+///         Ok(verdict) => format!("{} bytes: {verdict}\n", body.len()),
+///         Err(error) => format!("{} bytes: {error}\n", body.len()),
+///     }
+/// }
+///
+/// let app: Router = Router::new().route("/", post(upload));
+/// let app = app.into_make_service_with_connect_info::<tcpinfo::axum::Peer>();
+/// ```
+impl<S: Sync> FromRequestParts<S> for Observation {
+    type Rejection = TcpInfoRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, TcpInfoRejection> {
+        probe(parts)?.observe().map_err(TcpInfoRejection::Unread)
+    }
+}
+
 fn probe(parts: &Parts) -> Result<&SocketProbe, TcpInfoRejection> {
     let peer = parts.extensions.get::<ConnectInfo<Peer>>();
     let probe = peer.map(|ConnectInfo(peer)| &peer.probe);
     probe.or_else(|| parts.extensions.get()).ok_or(TcpInfoRejection::NoProbe)
 }
 
-/// Why a handler did not get the [`TcpInfo`] or the [`SocketProbe`] it asked for.
+/// Why a handler did not get the [`TcpInfo`], the [`SocketProbe`] or the [`Observation`] it asked
+/// for.
 ///
 /// As a response it is a 500 with this text.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Request, Status};
 
-use crate::monitor::{SocketProbe, Watched};
+use crate::monitor::{Observation, SocketProbe, Watched};
 
 /// Handlers get the connection info of the stream itself: `Request::remote_addr` works as before.
 ///
@@ -75,6 +75,29 @@ impl<S: Connected> Connected for Probed<S> {
     fn connect_info(&self) -> Self::ConnectInfo {
         ProbedInfo { inner: self.0.connect_info(), probe: self.0.probe() }
     }
+}
+
+/// What limited the connection of a request since the handler began: see
+/// [`Observation`](crate::Observation). It needs [`probed`] as an interceptor.
+///
+/// ```
+/// use tonic::{Request, Response, Status};
+///
+/// async fn upload<T>(request: Request<T>) -> Result<Response<String>, Status> {
+///     let observation = tcpinfo::tonic::observe(&request);
+///     // ... a long stream of messages ...
+///     let verdict = observation.and_then(|it| it.verdict());
+///     Ok(Response::new(verdict.map_or_else(|error| error.to_string(), |it| it.to_string())))
+/// }
+/// ```
+///
+/// # Errors
+///
+/// As for [`SocketProbe::info`]. `NotFound` if there is no [`SocketProbe`] among the request's
+/// extensions.
+pub fn observe<T>(request: &Request<T>) -> io::Result<Observation> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "no tcpinfo::SocketProbe: see `probed`");
+    request.extensions().get::<SocketProbe>().ok_or_else(none)?.observe()
 }
 
 /// An interceptor for requests over a [`Probed`] TCP stream. It adds the [`SocketProbe`] to the

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::{Doubt, WANTED};
+use super::thresholds::OFFERED_SHARE;
 use crate::info::{Row, TcpInfo};
 use crate::state::State;
 
@@ -24,32 +25,46 @@ pub(super) struct Interval<'r> {
 /// many connections, whose increments somebody counts already.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
-    pub(super) state: State,
+    /// A SYN was under way.
+    pub(super) was_connecting: bool,
+    pub(super) was_closed: bool,
     pub(super) is_connected: bool,
     pub(super) accept_queue: Option<u32>,
     pub(super) unacked: Option<u32>,
-    pub(super) pmtu: Option<u32>,
-    /// The window this end offered, as a share of its cap.
-    pub(super) offered: Option<f32>,
+    /// See [`largest`].
+    pub(super) pmtu: Option<u16>,
+    /// Whether the window that this end offered was small.
+    pub(super) offers_little: bool,
 }
 
 impl Before {
     fn of(info: &TcpInfo) -> Self {
         Self {
-            state: info.state,
+            was_connecting: info.state == State::SynSent,
+            was_closed: info.state == State::Close,
             is_connected: is_connected(info),
             accept_queue: info.accept_queue,
             unacked: info.unacked,
-            pmtu: info.pmtu,
-            offered: offered(info),
+            pmtu: info.pmtu.map(largest),
+            offers_little: offered(info).is_some_and(is_little),
         }
     }
+}
+
+/// An MTU in 16 bits. Only loopback has a larger one, by 1, and it does not fall.
+pub(super) fn largest(pmtu: u32) -> u16 {
+    pmtu.try_into().unwrap_or(u16::MAX)
 }
 
 /// The window this end offers, as a share of its cap.
 pub(super) fn offered(info: &TcpInfo) -> Option<f32> {
     let cap = info.rcv_ssthresh.filter(|cap| *cap > 0)?;
     Some(info.rcv_wnd? as f32 / cap as f32)
+}
+
+/// Whether that is little.
+pub(super) fn is_little(offered: f32) -> bool {
+    f64::from(offered) < OFFERED_SHARE
 }
 
 /// By how much counters grew: times in seconds, bytes and segments. `None` where one of the
@@ -77,7 +92,8 @@ pub(super) struct Growth {
 }
 
 /// A counter went back by more than a wrap.
-struct WentBack;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WentBack;
 
 /// A counter of the kernel, which wraps at `MODULUS`, or never at 0.
 trait Counter: Copy {
@@ -110,8 +126,9 @@ fn step<T: Counter>(earlier: Option<T>, later: Option<T>) -> Result<Option<u64>,
 }
 
 /// A clock of the kernel is a sum of parts that are rounded one by one: it can go back by a tick.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
 fn time(earlier: Option<Duration>, later: Option<Duration>) -> Result<Option<f64>, WentBack> {
-    const TICK: Duration = Duration::from_millis(10);
     let Some((earlier, later)) = earlier.zip(later) else { return Ok(None) };
     if later + TICK < earlier {
         return Err(WentBack);
@@ -165,8 +182,18 @@ impl Growth {
 
 impl<'r> Interval<'r> {
     pub(super) fn between(earlier: &'r TcpInfo, later: &'r TcpInfo, elapsed: Duration) -> Self {
+        Self::of(Before::of(earlier), later, Growth::between(earlier, later), elapsed)
+    }
+
+    /// With the growth of the counters as somebody found it.
+    pub(super) fn of(
+        earlier: Before,
+        later: &'r TcpInfo,
+        growth: Result<Growth, WentBack>,
+        elapsed: Duration,
+    ) -> Self {
         let elapsed = elapsed.as_secs_f64();
-        let (growth, doubt) = match Growth::between(earlier, later) {
+        let (growth, doubt) = match growth {
             Err(WentBack) => (Growth::default(), Doubt::OtherConnection),
             Ok(growth) if elapsed == 0.0 => (growth, Doubt::Contradiction),
             Ok(growth) => {
@@ -177,7 +204,7 @@ impl<'r> Interval<'r> {
             }
         };
         let missing = if is_connected(later) { missing(later) } else { 0 };
-        Self { elapsed, earlier: Before::of(earlier), later, growth, doubt, missing }
+        Self { elapsed, earlier, later, growth, doubt, missing }
     }
 
     /// Growth of a whole that is not zero, and how much of it a part is.

@@ -13,7 +13,7 @@
 //! Where too little was sent, the rules for sending are left out; the same for receiving.
 
 use super::evidence::{Doubt, Findings, Kind};
-use super::growth::{Before, Growth, Interval, is_connected, offered};
+use super::growth::{Before, Growth, Interval, is_connected, is_little, largest, offered};
 use super::retransmits::Retransmits;
 use super::thresholds::*;
 use super::{Cause, Confidence, Side, Verdict};
@@ -38,7 +38,7 @@ pub(super) fn judge(interval: &Interval<'_>) -> Verdict {
     if interval.doubt != Doubt::None {
         return case.nothing(interval.doubt);
     }
-    if !earlier.is_connected && earlier.state != State::SynSent {
+    if !earlier.is_connected && !earlier.was_connecting {
         return case.nothing(Doubt::NoConnection);
     }
     case.connected()
@@ -129,7 +129,7 @@ impl Case<'_> {
     /// The end of a connection that was none: data, or our FIN, was never acknowledged.
     fn cut_off(&mut self) -> Option<Verdict> {
         let Interval { earlier, later, ref growth, .. } = *self.interval;
-        if later.state != State::Close || earlier.state == State::Close {
+        if later.state != State::Close || earlier.was_closed {
             return None;
         }
         let fresh = later.bytes_sent?.checked_sub(later.bytes_retrans?)?;
@@ -225,7 +225,8 @@ impl Case<'_> {
     fn loss(&mut self, growth: &Growth) -> Option<Verdict> {
         let Interval { earlier, later, .. } = *self.interval;
         // What was too large for a new path is sent again as well, and is not lost.
-        if earlier.pmtu > later.pmtu && later.pmtu.is_some() {
+        let pmtu = later.pmtu.map(largest);
+        if earlier.pmtu > pmtu && pmtu.is_some() {
             return None;
         }
         let again = Retransmits::of(growth);
@@ -296,11 +297,9 @@ impl Case<'_> {
     fn receiving(&mut self, enough: bool) -> Option<Verdict> {
         let Interval { earlier, later, ref growth, elapsed, .. } = *self.interval;
         let is_fast = growth.bytes_received.is_some_and(|it| it as f64 >= FAST * elapsed);
-        let shares = earlier.offered.zip(offered(later));
         let is_slow = later.state == State::Established && !is_fast;
-        let small =
-            shares.filter(|(before, now)| is_slow && f64::from(before.max(*now)) < OFFERED_SHARE);
-        if let Some((_, now)) = small {
+        let is_small = is_slow && earlier.offers_little;
+        if let Some(now) = offered(later).filter(|now| is_small && is_little(*now)) {
             let kind = Kind::LevelOf(Row::rcv_ssthresh);
             self.findings.add(Row::rcv_wnd, kind, now.into(), Some(OFFERED_SHARE));
             return Some(self.take(Cause::ReceiveWindow, Side::Receiving, now == 0.0));

@@ -10,12 +10,12 @@ use super::super::attributes::Attributes;
 use super::super::connections::Connections;
 use super::super::cookies::Whereabouts;
 use super::super::failures::{Failed, panicked};
-use super::super::identity::Ends;
+use super::super::identity::{Ends, SocketIdentity};
 use super::super::locks::lock;
 use super::super::phase::{End, Phase};
 use super::super::progress::Progress;
-use super::super::ranking::Shown;
-use super::super::reading::Reading;
+use super::super::ranking::{Candidate, Shown};
+use super::super::reading::{Answer, Reading};
 use super::super::sample::ConnectionSample;
 use super::super::set::{Membership, MetricFamily};
 use super::super::sets::Placement;
@@ -25,6 +25,7 @@ use super::outcome::{Adopted, Newcomer, Parted, Seen, Told};
 use super::sight::{OwnListener, Ownership, Sight, Sink, reply_of};
 use crate::diag::{Query, RawSocket, Socket};
 use crate::info::{CounterNumbers, Reply, UpDownNumbers};
+use crate::verdict::Verdict;
 use crate::wire::Bytes;
 
 /// In ids of connections: those of discovered ones are their cookies.
@@ -32,6 +33,30 @@ const DISCOVERED: u64 = 1 << 63;
 
 /// How wrong the kernel's times can be: it counts ticks of up to 10 ms.
 const TICKS: Duration = Duration::from_millis(50);
+
+/// A discovered connection that was just read.
+struct Met<'m, S> {
+    group: &'m Membership,
+    progress: &'m Progress,
+    sight: &'m S,
+    identity: SocketIdentity,
+}
+
+impl<S: Sight> Candidate for Met<'_, S> {
+    fn verdict(&self) -> Option<Verdict> {
+        self.progress.verdict()
+    }
+
+    fn show(self, reply: &Reply<'_>) -> Option<Shown> {
+        let Self { group, progress, sight, identity } = self;
+        let cookie = sight.cookie();
+        let more = identity.always(Ends::Known(sight.ends()?), cookie, reply.state())?;
+        let labels = group.set().labels.plain.with(more);
+        let counters = progress.counters.totals();
+        let sums = Sums { counters, up_downs: UpDownNumbers::of(reply) };
+        Some(Shown::new(labels, sums, cookie | DISCOVERED))
+    }
+}
 
 /// The discoveries of a monitor, and what they have found.
 pub(crate) struct Engine {
@@ -68,18 +93,11 @@ impl Engine {
         asks: u64,
         sink: &mut Sink<'_>,
     ) -> Seen {
-        let raw = CounterNumbers::of(&reply);
-        let cookie = sight.cookie();
-        self.connections.discovered.see(
-            cookie,
-            asks,
-            Phase::of(&reply),
-            &raw,
-            |entry, added, opened| {
-                let reading = Reading { reply, added, opened };
-                self.add(sink, &entry.group, &entry.progress, sight, &reading);
-            },
-        )
+        let answer = Answer::new(reply, self.connections.reader.moment(&mut sink.ticker));
+        self.connections.discovered.see(sight.cookie(), asks, |entry| {
+            let (added, opened) = entry.take_in(&answer);
+            self.add(sink, &entry.group, &entry.progress, sight, (reply, added, opened));
+        })
     }
 
     /// Whether the connection is watched, and so is none of a discovery.
@@ -140,14 +158,14 @@ impl Engine {
             self.see(sight, reply, asks, sink);
             return;
         }
-        let raw = CounterNumbers::of(&reply);
+        let answer = Answer::new(reply, self.connections.reader.moment(&mut sink.ticker));
         let is_base = !active.is_based();
         let (progress, added, opened) = if is_base {
-            let nothing = raw.with_zeros(u64::MAX);
-            (Progress::there_before(next, &raw), nothing, false)
+            let nothing = answer.raw.with_zeros(u64::MAX);
+            (Progress::there_before(&answer), nothing, false)
         } else {
             let mut progress = Progress::new();
-            let (added, opened) = progress.take_in(next, &raw);
+            let (added, opened) = progress.take_in(&answer);
             (progress, added, opened)
         };
         let new = Newcomer {
@@ -159,8 +177,7 @@ impl Engine {
             has_event: sight.has_event(),
         };
         if cookies.unless_in_slot(cookie, || table.insert(new)) == Some(true) {
-            let reading = Reading { reply, added, opened };
-            self.add(sink, &group, &progress, sight, &reading);
+            self.add(sink, &group, &progress, sight, (reply, added, opened));
         }
     }
 
@@ -172,23 +189,17 @@ impl Engine {
         group: &Membership,
         progress: &Progress,
         sight: &impl Sight,
-        reading: &Reading<'_>,
+        (reply, added, opened): (Reply<'_>, CounterNumbers, bool),
     ) {
         sink.readings += 1;
+        let reading = Reading { reply, added, opened, cause: progress.judged.cause() };
         let Some(tallies) = &mut sink.tallies else {
             lock(&group.set().ledger).add(&reading.added, u64::from(reading.opened));
             return;
         };
         let (tally, sampling) = tallies.of(group);
-        tally.add(reading, sampling, |reply| {
-            let identity = self.connections.reader.identity;
-            let cookie = sight.cookie();
-            let more = identity.always(Ends::Known(sight.ends()?), cookie, reply.state())?;
-            let labels = group.set().labels.plain.with(more);
-            let counters = *progress.counters.totals();
-            let sums = Sums { counters, up_downs: UpDownNumbers::of(reply) };
-            Some(Shown::new(labels, sums, cookie | DISCOVERED))
-        });
+        let identity = self.connections.reader.identity;
+        tally.add(&reading, sampling, Met { group, progress, sight, identity });
     }
 
     /// The place of a connection among the groups, if the discovery wants it.
@@ -232,8 +243,8 @@ impl Engine {
         loop {
             match table.end(cookie) {
                 Told::Ignored => return,
-                Told::Parted(parted) => return self.finish(parted, next, &reply, raw),
-                Told::Late(parted) => return drop(self.take_last(parted, next, &reply)),
+                Told::Parted(parted) => return self.finish(parted, &reply, raw),
+                Told::Late(parted) => return drop(self.take_last(parted, &reply)),
                 Told::Refused(by) => refused = by,
                 Told::Unknown => {}
             }
@@ -266,7 +277,7 @@ impl Engine {
     }
 
     /// The end of a connection that is in the table: the event is its last reading.
-    fn finish(&self, parted: Parted, next: Phase, reply: &Reply<'_>, raw: &RawSocket<'_>) {
+    fn finish(&self, parted: Parted, reply: &Reply<'_>, raw: &RawSocket<'_>) {
         if parted.is_unclaimed() {
             let active = self.active.load();
             let is_wanted = |socket: &Socket| {
@@ -279,13 +290,13 @@ impl Engine {
         if parted.progress.life.phase() == Phase::Listening {
             return;
         }
-        let parted = self.take_last(parted, next, reply);
+        let parted = self.take_last(parted, reply);
         self.close(parted, ConnectionSample::live(reply));
     }
 
     /// Adds what the last reading of a connection adds.
-    fn take_last(&self, mut parted: Parted, next: Phase, reply: &Reply<'_>) -> Parted {
-        let (added, opened) = parted.progress.take_in(next, &CounterNumbers::of(reply));
+    fn take_last(&self, mut parted: Parted, reply: &Reply<'_>) -> Parted {
+        let (added, opened) = parted.progress.take_in(&Answer::new(*reply, None));
         lock(&parted.group.set().ledger).add(&added, u64::from(opened));
         parted
     }
@@ -328,7 +339,7 @@ impl Engine {
                 return false;
             }
             let mut progress = Progress::new();
-            let (added, opened) = progress.take_in(Phase::of(reply), &CounterNumbers::of(reply));
+            let (added, opened) = progress.take_in(&Answer::new(*reply, None));
             lock(&group.set().ledger).add(&added, u64::from(opened));
             let parted = Parted::passing(group, progress, age, active.number);
             self.close(parted, ConnectionSample::live(reply));

@@ -5,8 +5,10 @@
 //! place of each cookie, by open addressing: 5 to 10 bytes for each entry.
 
 use super::super::progress::Progress;
+use super::super::reading::Answer;
 use super::super::set::Membership;
 use super::outcome::{Coverage, NOBODY};
+use crate::info::CounterNumbers;
 
 /// Entries of a chunk.
 pub(super) const CHUNK: usize = 64;
@@ -38,6 +40,16 @@ pub(super) const LEFT: u32 = 4;
 pub(super) const UNKNOWN: u64 = u64::MAX;
 
 impl Entry {
+    /// Takes in a reading of a pass. Returns what it adds, and whether it opens the connection.
+    #[inline]
+    pub(super) fn take_in(&mut self, answer: &Answer<'_>) -> (CounterNumbers, bool) {
+        if std::mem::take(&mut self.is_adopted) && self.progress.counters.fell(&answer.raw) {
+            // The dump is older than the last reading of the watch.
+            return (answer.raw.with_zeros(u64::MAX), false);
+        }
+        self.progress.take_in(answer)
+    }
+
     /// Whether this pass should have shown it and did not, so that it leaves the table. `coverage`
     /// is that of its claim; nothing if its discovery has ended. `waits` says whether the kernel
     /// tells ends to anybody, and `is_whole` whether the pass was complete for all discoveries.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use super::super::moment::Ticker;
 use super::super::tally::Tallies;
 use super::listening::Listener;
 use crate::diag::{RawSocket, Socket};
@@ -16,6 +17,14 @@ pub(crate) struct Sink<'t> {
     /// The tallies of a sweep. Without one they go to the ledgers.
     pub(crate) tallies: Option<&'t mut Tallies>,
     pub(crate) readings: u64,
+    /// Says when each reading was made.
+    pub(crate) ticker: Ticker,
+}
+
+impl<'t> Sink<'t> {
+    pub(crate) fn new(tallies: Option<&'t mut Tallies>) -> Self {
+        Self { tallies, readings: 0, ticker: Ticker::default() }
+    }
 }
 
 /// How more is learned of a connection that a pass shows.

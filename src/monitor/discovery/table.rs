@@ -33,13 +33,11 @@ use std::time::{Duration, Instant};
 
 use super::super::history::History;
 use super::super::locks::lock;
-use super::super::phase::Phase;
 use super::super::set::Membership;
 use super::entries::{Entries, Entry, UNKNOWN};
 use super::marks::{MarkKind, Marks};
 use super::outcome::{Adopted, Coverage, Handover, NOBODY, Newcomer, Parted, Seen, Told};
 use super::process::Process;
-use crate::info::CounterNumbers;
 
 /// The discovered connections of a monitor.
 pub(crate) struct Table {
@@ -119,17 +117,10 @@ impl Table {
         inner.pass
     }
 
-    /// A pass shows a connection. An entry takes the reading in: `add` gets it, what was added, and
-    /// whether that opened it. `asks` has a bit for each discovery that wants to know of it.
+    /// A pass shows a connection. `take_in` gets an entry that has not been seen in this pass.
+    /// `asks` has a bit for each discovery that wants to know of it.
     #[inline]
-    pub(crate) fn see(
-        &self,
-        cookie: u64,
-        asks: u64,
-        next: Phase,
-        raw: &CounterNumbers,
-        add: impl FnOnce(&Entry, CounterNumbers, bool),
-    ) -> Seen {
+    pub(crate) fn see(&self, cookie: u64, asks: u64, take_in: impl FnOnce(&mut Entry)) -> Seen {
         let mut inner = lock(&self.inner);
         let pass = inner.pass;
         if let Some(entry) = inner.entries.find(cookie) {
@@ -139,14 +130,7 @@ impl Table {
             if std::mem::replace(&mut entry.seen, pass) == pass {
                 return Seen::Ignored;
             }
-            let was_adopted = std::mem::take(&mut entry.is_adopted);
-            let (added, opened) = if was_adopted && entry.progress.counters.fell(raw) {
-                // The dump is older than the last reading of the watch.
-                (raw.with_zeros(u64::MAX), false)
-            } else {
-                entry.progress.take_in(next, raw)
-            };
-            add(entry, added, opened);
+            take_in(entry);
             return Seen::Taken;
         }
         let is_marked = inner.marks.see(cookie, asks, pass, || self.now());

@@ -76,8 +76,7 @@ fn a_dump_that_is_older_than_its_event_does_not_revive_what_was_watched() {
     let Newcomer { group, .. } = newcomer(0, false);
     let adopted = table.adopt(7, History::new(), group, None, 0);
     assert!(matches!(adopted, Adopted::Ended(parted) if parted.claim == 0));
-    let add = |_: &Entry, _, _| panic!("it has ended");
-    let seen = table.see(7, 1, Phase::Connected, &CounterNumbers::NONE, add);
+    let seen = table.see(7, 1, |_| panic!("it has ended"));
     assert_eq!(seen, Seen::Ignored);
     assert!(!table.insert(newcomer(0, false)));
     table.end_pass(true, true, |_| None, |_| panic!("it has ended"));

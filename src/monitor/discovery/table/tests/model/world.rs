@@ -4,16 +4,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::super::super::super::super::phase::End;
+use super::super::super::super::super::judged::tests::{connection, put};
+use super::super::super::super::super::phase::{End, Phase};
+use super::super::super::super::super::reading::Answer;
 use super::super::*;
-use crate::info::Row;
+use crate::info::{CounterNumbers, Reply, Row};
+use crate::kernel::Kernel;
+use crate::wire::LEN;
 
-/// A reading with so many bytes.
-fn raw(bytes: u64) -> CounterNumbers {
-    let mut raw = CounterNumbers::NONE;
-    raw.present = 1 << Row::bytes_acked.rank();
-    raw.values[Row::bytes_acked.rank()] = bytes;
-    raw
+/// Takes in a reading with so many bytes.
+fn reading<T>(phase: Phase, bytes: u64, take_in: impl FnOnce(&Answer<'_>) -> T) -> T {
+    let mut reply = connection();
+    put(&mut reply, "state", if phase == Phase::Over { 7 } else { 1 });
+    put(&mut reply, "bytes_acked", bytes);
+    let kernel = Kernel::from_release("6.18.0");
+    let answer = Answer::new(Reply::new(&reply, LEN, &kernel), None);
+    assert_eq!(answer.phase(), phase);
+    take_in(&answer)
 }
 
 fn bytes_of(added: &CounterNumbers) -> u64 {
@@ -155,10 +162,9 @@ impl World {
 
     pub(super) fn see(&mut self, cookie: u64, bytes: u64, asks: u64) -> Seen {
         let mut taken = None;
-        let seen =
-            self.table.see(cookie, asks, Phase::Connected, &raw(bytes), |_, added, opened| {
-                taken = Some((added, opened));
-            });
+        let seen = reading(Phase::Connected, bytes, |it| {
+            self.table.see(cookie, asks, |entry| taken = Some(entry.take_in(it)))
+        });
         if let Some((added, opened)) = taken {
             self.reads(cookie, bytes, false);
             self.adds(cookie, &added, opened);
@@ -195,10 +201,12 @@ impl World {
         }
         let is_base = !claims.is_based;
         let (progress, added, opened) = if is_base {
-            (Progress::there_before(Phase::Connected, &raw(bytes)), raw(0), false)
+            reading(Phase::Connected, bytes, |it| {
+                (Progress::there_before(it), it.raw.with_zeros(u64::MAX), false)
+            })
         } else {
             let mut progress = Progress::new();
-            let (added, opened) = progress.take_in(Phase::Connected, &raw(bytes));
+            let (added, opened) = reading(Phase::Connected, bytes, |it| progress.take_in(it));
             (progress, added, opened)
         };
         let (group, claim, has_event) = (group_of(cookie), claims.number, true);
@@ -241,7 +249,8 @@ impl World {
                 }
                 Told::Late(mut parted) => {
                     assert_eq!(cookie_of(&parted), cookie);
-                    let (added, opened) = parted.progress.take_in(Phase::Over, &raw(bytes));
+                    let (added, opened) =
+                        reading(Phase::Over, bytes, |it| parted.progress.take_in(it));
                     self.reads(cookie, bytes, false);
                     self.adds(cookie, &added, opened);
                     self.absent.remove(&cookie);
@@ -252,7 +261,8 @@ impl World {
                     if parted.is_unclaimed() && !is_wanted {
                         return;
                     }
-                    let (added, opened) = parted.progress.take_in(Phase::Over, &raw(bytes));
+                    let (added, opened) =
+                        reading(Phase::Over, bytes, |it| parted.progress.take_in(it));
                     self.reads(cookie, bytes, false);
                     self.adds(cookie, &added, opened);
                     self.ends(cookie, parted.end());
@@ -282,7 +292,7 @@ impl World {
             assert!(self.table.pass_by(cookie), "one thread");
             if claims.is_some() {
                 let mut progress = Progress::new();
-                let (added, opened) = progress.take_in(Phase::Over, &raw(bytes));
+                let (added, opened) = reading(Phase::Over, bytes, |it| progress.take_in(it));
                 self.reads(cookie, bytes, false);
                 self.adds(cookie, &added, opened);
                 self.ends(cookie, progress.life.end());
@@ -336,7 +346,7 @@ impl World {
     pub(super) fn read(&mut self, cookie: u64, bytes: u64) {
         let slot = self.slots.get_mut(&cookie).expect("it is watched");
         let is_base = slot.history.phase() == Phase::Resumed;
-        let taken = slot.history.take_in(Phase::Connected, &raw(bytes), false, || None);
+        let taken = reading(Phase::Connected, bytes, |it| slot.history.take_in(it, false, || None));
         self.reads(cookie, bytes, is_base);
         self.adds(cookie, &taken.added, taken.opened);
     }
