@@ -16,6 +16,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use opentelemetry::KeyValue;
 use prometheus::{Encoder, Registry, TextEncoder};
 use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use tcpinfo::{Monitor, Watched};
 
 use bridge::bridge;
@@ -208,8 +209,62 @@ fn threads() {
     println!("sweep of {}: {one:?} by one thread, {two:?} by two, {ratio:.2} x", watched.len());
 }
 
+/// What this thread has used of a processor.
+fn worked() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(now).expect("time goes on from zero")
+}
+
+/// Quiet sockets swept with and without verdicts, in turns, more than a second apart so that each
+/// sweep judges. Each half of the sockets is on either side once: prints the ratios of the
+/// processor's time, medians.
+fn verdicts() {
+    const ROUNDS: usize = 25;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let each = (limit.saturating_sub(500) / 2).min(10_000) as usize;
+    let mut crowds = [Crowd::connect(each), Crowd::connect(each)];
+    let halves = crowds.each_mut().map(|crowd| std::mem::take(&mut crowd.streams));
+    let mut halves = halves.map(|streams| streams.into_iter().map(Some).collect::<Vec<_>>());
+    let mut ratios = Vec::new();
+    for judges in [[true, false], [false, true]] {
+        let monitors = judges.map(|it| Monitor::builder().with_verdicts(it).build());
+        let groups = monitors.each_ref().map(|monitor| monitor.group([]));
+        let watched: Vec<Vec<_>> = halves
+            .iter_mut()
+            .zip(&groups)
+            .map(|(half, group)| {
+                half.iter_mut().map(|it| group.watch(it.take().expect("it is back"))).collect()
+            })
+            .collect();
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..ROUNDS {
+            std::thread::sleep(Duration::from_millis(1_050));
+            for turn in 0..2 {
+                let side = (turn + round) % 2;
+                let before = worked();
+                black_box(monitors[side].snapshot());
+                times[side].push(worked() - before);
+            }
+        }
+        let pairs = times[0].iter().zip(&times[1]).skip(2);
+        let mut of_pairs: Vec<f64> =
+            pairs.map(|(one, other)| one.as_secs_f64() / other.as_secs_f64()).collect();
+        of_pairs.sort_by(f64::total_cmp);
+        let ratio = of_pairs[of_pairs.len() / 2];
+        ratios.push(if judges[0] { ratio } else { 1.0 / ratio });
+        for (half, watched) in halves.iter_mut().zip(watched) {
+            *half = watched.into_iter().map(|it| Some(it.into_inner())).collect();
+        }
+    }
+    let mean = ratios.iter().product::<f64>().sqrt();
+    println!("sweep of {each} quiet sockets with verdicts: {mean:.3} x ({ratios:.3?})");
+}
+
 fn main() {
     crowd::hold_if_asked();
+    if std::env::args().any(|argument| argument == "verdicts") {
+        return verdicts();
+    }
     let mut criterion = Criterion::default().configure_from_args();
     watch(&mut criterion);
     groups(&mut criterion);
@@ -217,6 +272,7 @@ fn main() {
     // `--test` is how CI runs each bench once, unoptimised.
     if !std::env::args().any(|argument| argument == "--test") {
         threads();
+        verdicts();
     }
     criterion.final_summary();
 }
