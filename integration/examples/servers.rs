@@ -50,10 +50,19 @@ fn the_tracing_example_says_how_the_connection_did() {
     let lines = printed("tracing");
     assert!(lines[0].starts_with(" INFO hello: tracing: a visitor rtt=Some("), "{lines:?}");
     assert_eq!(lines[1], "span hello");
-    let attributes: Vec<_> = lines[2..].iter().map(|line| words(line)).collect();
+    let (hello, download) = lines[2..].split_at(4);
+    let attributes: Vec<_> = hello.iter().map(|line| words(line)).collect();
     let names: Vec<_> = attributes.iter().map(|words| words[0]).collect();
     assert_eq!(names, ["tcp.state", "tcp.rtt", "tcp.total_retrans", "tcp.bytes_received"]);
     assert_eq!((attributes[0][1], attributes[3][1]), ("established", "49"));
+    // The visitor did not read for two seconds.
+    assert_eq!(download[0], "span download");
+    assert_eq!(words(&download[1]), ["tcp.verdict", "receive_window"]);
+    let numbers: Vec<_> = download[2..].iter().map(|line| words(line)).collect();
+    let names: Vec<_> = numbers.iter().map(|words| words[0]).collect();
+    assert_eq!(names, ["tcp.evidence.rwnd_limited", "tcp.evidence.snd_wnd"]);
+    let share: f64 = numbers[0][1].parse().expect("a number");
+    assert!((0.4..=1.0).contains(&share), "{share}");
 }
 
 /// The axum example on a free port with a limit of descriptors, and where it says it serves.

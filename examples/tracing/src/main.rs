@@ -1,4 +1,4 @@
-//! A request's span and log line say how its connection was doing:
+//! A request's span and log line say how its connection was doing, and what limited it:
 //!
 //! ```text
 //! cargo run -p example-tracing
@@ -6,16 +6,19 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
+use futures_util::stream;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use tcpinfo::axum::Peer;
-use tcpinfo::{Monitor, TcpInfo};
+use tcpinfo::{Monitor, Observation, TcpInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tracing::{Span, info, instrument};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,6 +39,27 @@ async fn hello(connection: TcpInfo) -> &'static str {
     "hello\n"
 }
 
+/// A long answer: what limited the connection since the request came, and the numbers for it.
+#[instrument(skip_all)]
+async fn download(observation: Observation) -> Body {
+    const CHUNKS: u32 = 256;
+    // The span lives as long as the body.
+    let span = Span::current();
+    let chunks = stream::unfold(0, move |sent| {
+        if sent == CHUNKS {
+            match observation.verdict() {
+                Ok(verdict) => verdict.attributes().take(3).for_each(|attribute| {
+                    span.set_attribute(attribute.key, attribute.value);
+                }),
+                Err(error) => info!(%error, "the visitor is gone"),
+            }
+        }
+        let next = (sent < CHUNKS).then(|| (io::Result::Ok(vec![b'.'; 65_536]), sent + 1));
+        async { next }
+    });
+    Body::from_stream(chunks)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let provider = SdkTracerProvider::builder().with_simple_exporter(Print).build();
@@ -50,13 +74,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let group = Monitor::new().group([]);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let app = Router::new().route("/", get(hello));
+    let app = Router::new().route("/", get(hello)).route("/download", get(download));
     let app = app.into_make_service_with_connect_info::<Peer>();
     tokio::spawn(axum::serve(group.listen(listener), app).into_future());
 
     let mut visitor = TcpStream::connect(address).await?;
     visitor.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await?;
     visitor.read_to_string(&mut String::new()).await?;
+
+    // Another one, who has little room and does something else at first.
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(16_384)?;
+    let mut visitor = socket.connect(address).await?;
+    visitor.write_all(b"GET /download HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    visitor.read_to_end(&mut Vec::new()).await?;
     provider.shutdown()?;
     Ok(())
 }
