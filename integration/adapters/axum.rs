@@ -16,7 +16,7 @@ use axum::routing::get;
 use axum::serve::{self, Listener as _, ListenerExt};
 use hyper::StatusCode;
 use tcpinfo::axum::{Peer, TcpInfoRejection};
-use tcpinfo::{FieldValue, Group, Monitor, SocketProbe, TcpInfo};
+use tcpinfo::{Cause, FieldValue, Group, Monitor, Observation, SocketProbe, TcpInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -69,7 +69,14 @@ impl Server {
     }
 }
 
-async fn about(ConnectInfo(peer): ConnectInfo<Peer>, probe: SocketProbe, info: TcpInfo) -> String {
+async fn about(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    probe: SocketProbe,
+    info: TcpInfo,
+    observation: Observation,
+) -> String {
+    let verdict = observation.verdict().expect("the connection that asks is open");
+    assert_eq!(verdict.cause, Cause::TooLittle, "{verdict}");
     let later = probe.info().expect("the connection that asks is open");
     format!("{} {:?} {:?}", peer.address, info.bytes_received, later.bytes_received)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use tcpinfo::tonic::{Probed, ProbedInfo};
 
-use tcpinfo::{Monitor, SocketProbe};
+use tcpinfo::{Cause, Monitor, Observation, SocketProbe};
 use tokio::net::TcpStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::service::InterceptorLayer;
@@ -26,6 +26,7 @@ struct Told {
     info: Option<TcpConnectInfo>,
     tls: Option<TlsConnectInfo<ProbedInfo<TcpConnectInfo>>>,
     probe: Option<SocketProbe>,
+    observation: io::Result<Observation>,
 }
 
 /// A service that keeps what it is told.
@@ -50,6 +51,7 @@ impl Health for Listener {
             info: request.extensions().get().cloned(),
             tls: request.extensions().get().cloned(),
             probe: request.extensions().get().cloned(),
+            observation: tcpinfo::tonic::observe(&request),
         };
         self.0.lock().expect("nobody panics while pushing").push(told);
         Ok(Response::new(HealthCheckResponse::default()))
@@ -164,11 +166,17 @@ async fn handlers_may_ask_about_their_connection() {
     // The probes are of one connection each.
     assert_eq!(before[0], after[0]);
     assert!(before[1] < after[1]);
+    for told in &told {
+        let observation = told.observation.as_ref().expect("the interceptor is there");
+        assert_eq!(observation.verdict().expect("it is open").cause, Cause::TooLittle);
+    }
     drop((one, two));
     let totals = Totals::at_the_end_of(2, &monitor);
     assert_eq!((totals.opened, totals.closed), (2, 2));
     let gone = told[0].probe.as_ref().expect("seen above").info().expect_err("it is closed");
     assert_eq!(gone.kind(), std::io::ErrorKind::NotConnected);
+    let gone = told[0].observation.as_ref().expect("seen above").verdict();
+    assert_eq!(gone.expect_err("it is closed").kind(), std::io::ErrorKind::NotConnected);
     server.abort();
 }
 

@@ -246,7 +246,10 @@ fn soak(time: Duration) {
         let sweeps = scope.spawn(|| {
             repeat(Duration::from_millis(20), &done, || {
                 let _sweep = at_work.read().expect("nobody panics with it");
-                drop(monitor.snapshot());
+                for group in &monitor.snapshot().groups {
+                    let judged: u64 = group.verdicts().map(|(_, count)| count).sum();
+                    assert_eq!(judged, group.live(), "{:?}", group.attributes());
+                }
             })
         });
         let workers: Vec<_> = (0..WORKERS)
