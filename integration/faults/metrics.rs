@@ -83,6 +83,29 @@ fn random_loss_is_retransmitted_without_timeouts() {
 
 #[test]
 #[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
+fn a_group_that_loses_segments_says_so_in_its_verdicts() {
+    play(|namespaces, worst| {
+        let mut rng = Rng::new(7);
+        let picks = Box::new(move |nth| nth > 20 && rng.below(20) == 0);
+        let fault = Some(Fault { what: What::Drop, picks });
+        let plan = Plan::there(Link { delay: ms(20), fault, ..Link::default() });
+        let mut scene = Scene::new(namespaces, plan, worst);
+        scene.write(4_000_000);
+        let [sender, receiver] = scene.watch_until("a verdict", |scene, exported| {
+            scene.take();
+            let loss = exported[0].levels.get("connection.verdict{loss}");
+            (loss == Some(&1.0)).then(|| exported.clone().map(|end| end.levels))
+        });
+        for levels in [sender, receiver] {
+            let verdicts = levels.iter().filter(|(it, _)| it.starts_with("connection.verdict{"));
+            assert_eq!(verdicts.map(|(_, count)| count).sum::<f64>(), 1.0, "{levels:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+#[ignore = "needs ip, nstat, ss and unshare: integration/test.sh"]
 fn burst_loss_is_retransmitted_without_timeouts() {
     let plan = || Plan::there(short(What::Drop, |nth| (200..230).contains(&nth)));
     transfer(plan, LEN, |_| {

@@ -46,7 +46,7 @@ impl Plan {
 }
 
 /// What one end exported.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct End {
     /// By the name after `tcp.`, with what tells parts apart: `busy.time{network}`.
     pub(crate) counters: BTreeMap<String, f64>,
