@@ -239,7 +239,7 @@ fn a_connection_that_is_given_back_goes_to_a_discovery_that_selects_it() {
 
 #[test]
 fn the_first_connections_of_a_new_server_are_its_own() {
-    const SERVERS: usize = 100;
+    const SERVERS: usize = 50;
     let monitor = Monitor::new();
     let known = Server::new();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -257,14 +257,22 @@ fn the_first_connections_of_a_new_server_are_its_own() {
     };
     told.lock().expect("no panic").clear();
     let mut found = 0;
-    for nth in 1..=SERVERS {
+    for _ in 0..SERVERS {
         let new = Server::new();
         drop(new.pair());
-        // The kernel tells this one later.
-        drop(known.pair());
-        in_time("an end that is told", || ends_at(known.port()) == nth);
+        // The kernel tells this one later. If others end so much that it is lost, the next one.
+        let before = ends_at(known.port());
+        let mut again = Instant::now();
+        in_time("an end that is told", || {
+            if again <= Instant::now() {
+                drop(known.pair());
+                again += Duration::from_secs(2);
+            }
+            ends_at(known.port()) > before
+        });
         found += ends_at(new.port());
     }
     println!("measured: {found} of {SERVERS} first connections of a server");
-    assert!(found >= SERVERS * 9 / 10, "{found} of {SERVERS}");
+    // All of them on an idle machine; one or none if the server is not looked for.
+    assert!(found >= SERVERS / 2, "{found} of {SERVERS}");
 }
