@@ -74,6 +74,8 @@ mod export {
     mod exposition;
     mod exposition_rules;
     #[cfg(feature = "page")]
+    mod fleet;
+    #[cfg(feature = "page")]
     mod page;
     #[cfg(feature = "page")]
     mod page_writes;

@@ -56,10 +56,10 @@ mod faults {
     mod metrics;
     pub(crate) mod namespace;
     mod packet;
-    mod relay;
+    pub(crate) mod relay;
     mod scene;
     mod tally;
-    mod verdicts;
+    pub(crate) mod verdicts;
 }
 
 /// The example programs, run as somebody runs them first.

@@ -1,8 +1,10 @@
 //! Back-ends as they are installed: Prometheus and receivers of OTLP, on loopback, with scratch
 //! folders of their own, stopped by their pid when the test ends.
 
+mod alerts;
 mod compose;
 mod demo;
+mod exponential;
 mod floods;
 mod outages;
 mod pages;

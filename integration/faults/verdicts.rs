@@ -24,7 +24,7 @@ use support::alone::test_of;
 mod catalogue;
 mod job;
 mod local;
-mod play;
+pub(crate) mod play;
 mod raw;
 
 /// How many scenes are played at the same time: they wait most of it.

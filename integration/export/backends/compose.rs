@@ -86,7 +86,7 @@ fn images_are_pinned_and_services_checked() {
     ];
     let compose = compose();
     let names: Vec<&str> = services(&compose).map(|(name, _)| name).collect();
-    assert_eq!(names, ["demo", "collector", "prometheus"]);
+    assert_eq!(names, ["demo", "collector", "prometheus", "grafana"]);
     for (name, service) in services(&compose) {
         for key in hash(service, name).keys() {
             assert!(KEYS.contains(&str(key, "a key")), "{name}: {key:?} is not known here");
@@ -197,9 +197,44 @@ fn ports_and_paths_agree_with_the_configuration() {
     let data = target_of("prometheus", "metrics");
     assert_eq!(command("prometheus")[1], format!("--storage.tsdb.path={data}"));
     let rules = strings(&prometheus["rule_files"], "rule_files");
-    let mounted = target_of("prometheus", "./integration/demo/rules.yml");
+    let mounted = target_of("prometheus", "./dashboards/rules.yml");
     assert_eq!(Path::new(&config).with_file_name(&rules[0]), Path::new(&mounted));
     assert_eq!(rules.len(), 1);
+}
+
+#[test]
+fn grafana_finds_prometheus_and_the_dashboards() {
+    let compose = compose();
+    let grafana = &compose["services"]["grafana"];
+    let mounts = mounts(grafana);
+    let target_of = |source: &str| {
+        let mount = mounts.iter().find(|[from, ..]| from == source);
+        mount.unwrap_or_else(|| panic!("{source} is not mounted"))[1].as_str()
+    };
+    // Where Grafana looks for them.
+    for (file, folder) in [("datasources", "datasources"), ("providers", "dashboards")] {
+        let target = target_of(&format!("./dashboards/grafana/{file}.yml"));
+        let parent = Path::new(target).parent().expect("it is in a folder");
+        assert_eq!(parent, Path::new("/etc/grafana/provisioning").join(folder));
+    }
+    let source = &yaml("dashboards/grafana/datasources.yml")["datasources"][0];
+    let ports = strings(&compose["services"]["prometheus"]["ports"], "ports");
+    assert_eq!(str(&source["url"], "url"), format!("http://prometheus:{}", port(&ports[0])));
+    assert_eq!(str(&source["type"], "type"), "prometheus");
+    let needs = hash(&grafana["depends_on"], "depends_on").keys();
+    assert_eq!(needs.map(|name| str(name, "a name")).collect::<Vec<_>>(), ["prometheus"]);
+    // Steps of panels are at least as long as a scrape.
+    let scrape = &yaml("integration/demo/prometheus.yml")["global"]["scrape_interval"];
+    assert_eq!(str(&source["jsonData"]["timeInterval"], "interval"), str(scrape, "interval"));
+
+    let provider = &yaml("dashboards/grafana/providers.yml")["providers"][0];
+    assert_eq!(str(&provider["options"]["path"], "path"), target_of("./dashboards"));
+    for (name, _) in dashboards::files() {
+        assert!(root().join("dashboards").join(&name).is_file(), "{name}");
+    }
+    let check = strings(&grafana["healthcheck"]["test"], "test").pop().expect("a command");
+    let at = format!("http://localhost:{}/", port(&strings(&grafana["ports"], "ports")[0]));
+    assert!(check.starts_with(&at), "{check}");
 }
 
 /// What the container runs is a program of the repository, which is mounted as a whole.

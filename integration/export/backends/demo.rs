@@ -19,8 +19,8 @@ use support::parsers::passes_promtool;
 use support::running::program;
 
 const PROMETHEUS: &str = "integration/demo/prometheus.yml";
-const RULES: &str = "integration/demo/rules.yml";
-const RULES_TEST: &str = "integration/demo/rules_test.yml";
+const RULES: &str = "dashboards/rules.yml";
+const RULES_TEST: &str = "dashboards/rules_test.yml";
 
 fn promtool(arguments: &[&str], path: &Path) -> (String, Option<i32>) {
     said(Command::new("promtool").args(arguments).arg(path))
@@ -29,12 +29,16 @@ fn promtool(arguments: &[&str], path: &Path) -> (String, Option<i32>) {
 #[test]
 #[ignore = "needs promtool: integration/test.sh"]
 fn promtool_accepts_the_configuration_and_the_rules_do_what_they_say() {
+    // Beside each other, as docker-compose.yml mounts them.
+    let scratch = Scratch::new();
+    scratch.write("rules.yml", &text(RULES));
+    let config = scratch.write("prometheus.yml", &text(PROMETHEUS));
     for (arguments, path) in [
-        (["check", "config"], PROMETHEUS),
-        (["check", "rules"], RULES),
-        (["test", "rules"], RULES_TEST),
+        (["check", "config"], config),
+        (["check", "rules"], root().join(RULES)),
+        (["test", "rules"], root().join(RULES_TEST)),
     ] {
-        let (said, status) = promtool(&arguments, &root().join(path));
+        let (said, status) = promtool(&arguments, &path);
         assert_eq!(status, Some(0), "{said}");
         assert!(said.contains("SUCCESS"), "{said}");
     }
@@ -46,7 +50,7 @@ fn promtool_accepts_the_configuration_and_the_rules_do_what_they_say() {
         name.map(String::from)
     };
     let names: Vec<String> = rules.lines().filter_map(name).collect();
-    assert_eq!(names.len(), 12, "{names:?}");
+    assert_eq!(names.len(), 27, "{names:?}");
     for name in names {
         assert!(tests.contains(&name), "{RULES_TEST} does not test {name}");
     }
@@ -139,6 +143,12 @@ fn the_demo_runs(program: &Path, lateness: &Lateness) -> Result<(), String> {
     // What it records needs two scrapes with something between.
     for (record, services) in [
         ("job:tcp_data_retransmitted_bytes:ratio_rate5m", &["api", "downloads", "uploads"][..]),
+        ("job:tcp_connection_verdict:sum", &["api", "downloads", "uploads"]),
+        ("job:tcp_connection_count:sum", &["api", "downloads", "uploads"]),
+        ("job:tcp_data_sent_bytes:rate5m", &["api", "downloads", "uploads"]),
+        ("job:tcp_data_received_bytes:rate5m", &["api", "downloads", "uploads"]),
+        ("job:tcp_timeouts:rate5m", &["api", "downloads", "uploads"]),
+        ("job:tcp_rtt_seconds:p50_5m", &["api", "downloads", "uploads"]),
         ("job:tcp_rtt_seconds:p99_5m", &["api", "downloads", "uploads"]),
         ("job:tcp_queueing_delay_seconds:p99_5m", &["api", "downloads", "uploads"]),
         ("job:tcp_receive_window_limited:ratio_rate5m", &["downloads"]),
@@ -158,11 +168,25 @@ fn the_demo_runs(program: &Path, lateness: &Lateness) -> Result<(), String> {
     let rules: Vec<_> =
         groups.iter().flat_map(|group| group["rules"].as_array()).flatten().collect();
     prometheus.was_in_time(lateness, every)?;
-    assert_eq!(rules.len(), 12);
+    assert_eq!(rules.len(), 27);
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
         assert_ne!(rule["state"], "firing", "{rule}");
     }
+
+    // Every panel asks what Prometheus understands, and the overview has something to show.
+    let mut empty = Vec::new();
+    for it in dashboards::queries() {
+        let found = query(address, &it.plain("demo", "service", "5m"));
+        if it.dashboard == "tcpinfo-groups" && found.is_empty() {
+            empty.push(it.panel);
+        }
+    }
+    // It has no socket that cannot be read, and nothing to complain of for long.
+    const QUIET: [&str; 3] =
+        ["Complaints, by group", "Sockets that cannot be read", "Accept queues"];
+    empty.retain(|panel| !QUIET.contains(panel));
+    assert_eq!(empty, [""; 0]);
 
     // The Collector took every point that came, and printed each on a line.
     let accepted = eventually("pushed points", || {

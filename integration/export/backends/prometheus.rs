@@ -22,6 +22,16 @@ pub(super) struct Prometheus {
 impl Prometheus {
     /// With a configuration in its folder.
     pub(super) fn start(scratch: Scratch, config: &str, address: SocketAddr) -> Self {
+        Self::start_with(scratch, config, address, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(super) fn start_with(
+        scratch: Scratch,
+        config: &str,
+        address: SocketAddr,
+        more: &[&str],
+    ) -> Self {
         let config = scratch.write("prometheus.yml", config);
         let arguments = [
             format!("--config.file={}", config.display()),
@@ -30,6 +40,8 @@ impl Prometheus {
             // A scrape that fails is worth no line else.
             "--log.level=debug".to_owned(),
         ];
+        let arguments: Vec<_> =
+            arguments.into_iter().chain(more.iter().map(|it| (*it).to_owned())).collect();
         let mut server = Server::start("prometheus", scratch, &arguments, &[]);
         server.ready(address, "/-/ready");
         Self { server, address }

@@ -1,6 +1,7 @@
 //! Plays one scene of the matrix: a path, a load, an event, and what both ends' kernels then say.
 
 use std::io::{Read, Write};
+use std::mem;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -112,10 +113,9 @@ pub(crate) fn readings(
     all
 }
 
-/// Plays it in two namespaces.
-pub(crate) fn play(namespaces: &Both<Namespace>, setup: Setup, worst: Worst) -> Readings {
-    let Setup { load, event, .. } = setup;
-    let relay = Relay::new(namespaces, setup.links, worst);
+/// Makes the path of a scene between two namespaces.
+pub(crate) fn lay(namespaces: &Both<Namespace>, setup: &mut Setup, worst: Worst) -> Relay {
+    let relay = Relay::new(namespaces, mem::take(&mut setup.links), worst);
     for (namespace, address) in namespaces.iter().zip(ADDRESSES) {
         let ip = |line: &str| {
             namespace.output("ip", &line.split_whitespace().collect::<Vec<_>>());
@@ -126,38 +126,41 @@ pub(crate) fn play(namespaces: &Both<Namespace>, setup: Setup, worst: Worst) -> 
             ip(&format!("route replace 192.0.2.0/24 dev {DEVICE} {}", setup.route));
         }
     }
-    let [first, second] = namespaces;
-    let socket = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
-        set_tcp_congestion(&socket, setup.congestion).expect("the kernel has it");
-        set_tcp_nodelay(&socket, true).expect("it is open");
-        socket
-    };
-    let listener = second.inside(|| {
-        let socket = socket();
-        if let Some(len) = setup.receive_buffer {
+    relay
+}
+
+pub(crate) fn socket(congestion: &str) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+    set_tcp_congestion(&socket, congestion).expect("the kernel has it");
+    set_tcp_nodelay(&socket, true).expect("it is open");
+    socket
+}
+
+/// Listens at the second end.
+pub(crate) fn listener([_, second]: &Both<Namespace>, setup: &Setup) -> TcpListener {
+    let &Setup { congestion, receive_buffer, .. } = setup;
+    second.inside(|| {
+        let socket = socket(congestion);
+        if let Some(len) = receive_buffer {
             set_socket_recv_buffer_size(&socket, len).expect("it is open");
         }
         socket.bind(&SocketAddr::from((ADDRESSES[1], 0)).into()).expect("it is our address");
         socket.listen(1).expect("it is bound");
         TcpListener::from(socket)
-    });
+    })
+}
+
+/// Both ends of a connection over the path.
+pub(crate) fn connected(namespaces: &Both<Namespace>, setup: &Setup) -> Both<TcpStream> {
+    let listener = listener(namespaces, setup);
     let address = listener.local_addr().expect("it is bound");
-    if matches!(load, Load::Unanswered) {
-        relay.set_hole(true);
-        let socket = first.inside(socket);
-        let one = readings(setup.interval, &[&socket], || {
-            socket.set_nonblocking(true).expect("it is open");
-            socket.connect(&address.into()).expect_err("nobody answers");
-        });
-        return [one.into_iter().next().expect("one socket"), Vec::new()];
-    }
-    let client = first.inside(|| {
-        let socket = socket();
-        if let Some(len) = setup.send_buffer {
+    let &Setup { congestion, send_buffer, pacing, load, .. } = setup;
+    let client = namespaces[0].inside(|| {
+        let socket = socket(congestion);
+        if let Some(len) = send_buffer {
             set_socket_send_buffer_size(&socket, len).expect("it is open");
         }
-        if let Some(rate) = setup.pacing {
+        if let Some(rate) = pacing {
             pace(&socket, rate).expect("it is open");
         }
         if matches!(load, Load::Idle) {
@@ -169,6 +172,24 @@ pub(crate) fn play(namespaces: &Both<Namespace>, setup: Setup, worst: Worst) -> 
         TcpStream::from(socket)
     });
     let (server, _) = listener.accept().expect("the client connected");
+    [client, server]
+}
+
+/// Plays it in two namespaces.
+pub(crate) fn play(namespaces: &Both<Namespace>, mut setup: Setup, worst: Worst) -> Readings {
+    let Setup { load, event, .. } = setup;
+    let relay = lay(namespaces, &mut setup, worst);
+    if matches!(load, Load::Unanswered) {
+        let address = listener(namespaces, &setup).local_addr().expect("it is bound");
+        relay.set_hole(true);
+        let socket = namespaces[0].inside(|| socket(setup.congestion));
+        let one = readings(setup.interval, &[&socket], || {
+            socket.set_nonblocking(true).expect("it is open");
+            socket.connect(&address.into()).expect_err("nobody answers");
+        });
+        return [one.into_iter().next().expect("one socket"), Vec::new()];
+    }
+    let [client, server] = connected(namespaces, &setup);
     let curtain = Curtain::default();
     let threads = begin(load, &client, &server, &curtain);
     thread::sleep(setup.warm_up);
@@ -192,7 +213,7 @@ pub(crate) fn play(namespaces: &Both<Namespace>, setup: Setup, worst: Worst) -> 
 }
 
 /// The programs at both ends. They end with the connection.
-fn begin(
+pub(crate) fn begin(
     load: Load,
     client: &TcpStream,
     server: &TcpStream,
@@ -263,16 +284,20 @@ fn read(mut stream: TcpStream, appetite: Appetite, curtain: &Curtain) {
 
 /// Whether the scene is over. What waits for it sleeps.
 #[derive(Clone, Default)]
-struct Curtain(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Curtain(Arc<(Mutex<bool>, Condvar)>);
 
 impl Curtain {
-    fn fall(&self) {
+    pub(crate) fn fall(&self) {
         *self.0.0.lock().expect("nobody panics with it") = true;
         self.0.1.notify_all();
     }
 
+    pub(crate) fn has_fallen(&self) -> bool {
+        *self.0.0.lock().expect("nobody panics with it")
+    }
+
     /// Sleeps, but no longer than the scene takes.
-    fn nap(&self, time: Duration) {
+    pub(crate) fn nap(&self, time: Duration) {
         let fallen = self.0.0.lock().expect("nobody panics with it");
         let _ = self.0.1.wait_timeout_while(fallen, time, |fallen| !*fallen);
     }
