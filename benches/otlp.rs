@@ -1,5 +1,5 @@
-//! Where the time of a push over OTLP goes, socket by socket, beside the least that any exporter
-//! could take: the same points, encoded from the snapshot.
+//! Where the time of a push over OTLP goes, socket by socket: through the SDK, and by requests of
+//! the crate's own, in one run.
 
 mod crowd;
 
@@ -13,68 +13,23 @@ use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream, Temporali
 use prost::Message;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
-use tcpinfo::{FIELDS, FieldKind, FieldValue, Monitor, Snapshot};
+use tcpinfo::Monitor;
 
 use crowd::Crowd;
+use support::allocator::{Counting, allocations};
 use support::reader::Reader;
 
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    varint(out, number << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// The attributes of a socket as every point of it has them.
-fn attributes(socket: &tcpinfo::SocketSnapshot) -> Vec<u8> {
-    let mut all = Vec::new();
-    for kv in socket.attributes().as_slice() {
-        let (mut attribute, mut value) = (Vec::new(), Vec::new());
-        field(&mut attribute, 1, kv.key.as_str().as_bytes());
-        field(&mut value, 1, kv.value.as_str().as_bytes());
-        field(&mut attribute, 2, &value);
-        field(&mut all, 7, &attribute);
-    }
-    all
-}
-
-/// Metrics with one point for each socket, in the wire's format: what an exporter has to write,
-/// with all that does not change prepared.
-fn encoded(snapshot: &Snapshot, attributes: &[Vec<u8>], out: &mut Vec<u8>) {
-    out.clear();
-    let mut points = Vec::new();
-    for exported in FIELDS.iter().filter(|field| field.kind != FieldKind::Property) {
-        points.clear();
-        for (socket, attributes) in snapshot.sockets.iter().zip(attributes) {
-            let Some(value) = socket.get(exported) else { continue };
-            // Two times and the value, of eight bytes each.
-            varint(&mut points, 1 << 3 | 2);
-            varint(&mut points, 27 + attributes.len() as u64);
-            points.extend_from_slice(&[17, 0, 0, 0, 0, 0, 0, 0, 1, 25, 0, 0, 0, 0, 0, 0, 0, 1]);
-            let bits = match value {
-                FieldValue::Integer(integer) => integer.to_le_bytes(),
-                other => other.as_f64().unwrap_or_default().to_le_bytes(),
-            };
-            points.push(49);
-            points.extend_from_slice(&bits);
-            points.extend_from_slice(attributes);
-        }
-        field(out, 1, exported.name.as_bytes());
-        field(out, 7, &points);
-    }
-}
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// What this thread has used of a processor.
 fn worked() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -92,8 +47,8 @@ fn sockets(count: usize, turns: usize) {
     monitor.instrument(&provider);
     let streams = std::mem::take(&mut crowd.streams);
     let _watched: Vec<_> = streams.into_iter().map(|stream| monitor.watch(stream, [])).collect();
-    let of_sockets: Vec<_> = monitor.snapshot().sockets.iter().map(attributes).collect();
-    let mut times: [Vec<Duration>; 6] = Default::default();
+    let otlp = monitor.otlp();
+    let mut times: [Vec<Duration>; 7] = Default::default();
     let mut metrics = ResourceMetrics::default();
     let (mut pushed, mut direct) = (Vec::new(), Vec::new());
     for _ in 0..turns {
@@ -111,19 +66,28 @@ fn sockets(count: usize, turns: usize) {
         note(2);
         drop(request);
         note(3);
-        let snapshot = monitor.snapshot();
+        let mut requests = otlp.requests();
         note(4);
-        encoded(&snapshot, &of_sockets, &mut direct);
+        let mut count = 0;
+        while requests.next_request(&mut direct) {
+            count += 1;
+            black_box(&direct);
+        }
+        drop(requests);
         note(5);
-        black_box((&pushed, &direct));
+        otlp.encode(&mut direct);
+        note(6);
+        black_box((&pushed, &direct, count));
     }
-    let [collect, transform, encode, free, sweep, least] = times.map(median);
-    let (sdk, own) = (collect + transform + encode + free, sweep + least);
+    let asked = allocations(|| otlp.encode(&mut direct));
+    let [collect, transform, encode, free, sweep, write, whole] = times.map(median);
+    let (sdk, own) = (collect + transform + encode + free, sweep + write);
     println!("{count} sockets, every field, {} bytes, CPU time:", pushed.len());
     println!("  SDK: {sdk:.2?}: collect {collect:.2?}, transform {transform:.2?},");
     println!("    encode {encode:.2?}, free {free:.2?}");
-    println!("  from the snapshot: {own:.2?}: sweep {sweep:.2?}, encode {least:.2?}");
-    println!("  {} bytes; {:.1} times less", direct.len(), sdk.as_secs_f64() / own.as_secs_f64());
+    println!("  own requests of 4 MiB: {own:.2?}: sweep {sweep:.2?}, write {write:.2?}");
+    println!("    {:.1} times less; as one request {whole:.2?}", ratio(sdk, own));
+    println!("    {} bytes, {asked} allocations", direct.len());
 }
 
 fn main() {

@@ -67,6 +67,7 @@ mod examples {
     mod closed_pipes;
     mod demo;
     mod otlp;
+    mod push;
     mod servers;
     mod slow_readers;
 }

@@ -70,6 +70,7 @@
 //!   the SDK, because groups are named by its `KeyValue`. Use it as `tcpinfo::opentelemetry` to get
 //!   the same version.
 //! - `page`: `monitor`, and `Monitor::page`, its metrics as text for Prometheus without an SDK.
+//! - `otlp`: `monitor`, and `Monitor::otlp`, its metrics in OTLP for a collector, without an SDK.
 //! - `serde`: `Serialize` for [`TcpInfo`], [`Congestion`], [`Verdict`], snapshots and `diag`
 //!   sockets.
 //! - `tokio`: `AsyncRead` and `AsyncWrite` for watched sockets, and `into_split`.
@@ -93,36 +94,42 @@ pub mod diag;
 #[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub mod docs;
 #[cfg(all(
-    any(feature = "otel", feature = "page"),
+    any(feature = "otel", feature = "otlp", feature = "page"),
     any(target_os = "linux", target_os = "android")
 ))]
+#[cfg_attr(not(all(feature = "otel", any(feature = "otlp", feature = "page"))), allow(dead_code))]
 mod histogram;
 mod info;
 mod kernel;
 // Instruments and pages each use a part of what there is for readers of snapshots.
-#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "otel", feature = "otlp", feature = "page")), allow(dead_code))]
 mod metric;
 // The same.
-#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code, unused_imports))]
+#[cfg_attr(
+    not(all(feature = "otel", feature = "otlp", feature = "page")),
+    allow(dead_code, unused_imports)
+)]
 #[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 mod monitor;
 #[cfg(all(feature = "diag", any(target_os = "linux", target_os = "android")))]
 mod netlink;
 #[cfg(all(feature = "otel", any(target_os = "linux", target_os = "android")))]
 mod otel;
+#[cfg(all(feature = "otlp", any(target_os = "linux", target_os = "android")))]
+mod otlp;
 #[cfg(all(feature = "page", any(target_os = "linux", target_os = "android")))]
 mod page;
 mod presence;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod read;
-#[cfg_attr(not(all(feature = "otel", feature = "page")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "otel", feature = "otlp", feature = "page")), allow(dead_code))]
 #[cfg(all(
-    any(feature = "otel", feature = "page"),
+    any(feature = "otel", feature = "otlp", feature = "page"),
     any(target_os = "linux", target_os = "android")
 ))]
 mod report;
 #[cfg(all(
-    any(feature = "otel", feature = "page"),
+    any(feature = "otel", feature = "otlp", feature = "page"),
     any(target_os = "linux", target_os = "android")
 ))]
 mod scope;
@@ -151,6 +158,8 @@ pub use monitor::{Discovered, Discovery};
 /// The metrics API this crate reports to, so that a program can name the very same version.
 #[cfg(feature = "monitor")]
 pub use opentelemetry;
+#[cfg(all(feature = "otlp", any(target_os = "linux", target_os = "android")))]
+pub use otlp::{Otlp, OtlpRequests};
 #[cfg(all(feature = "page", any(target_os = "linux", target_os = "android")))]
 pub use page::{Page, PageFormat};
 #[cfg(any(target_os = "linux", target_os = "android"))]

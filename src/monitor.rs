@@ -71,6 +71,7 @@ mod sweep;
 mod tally;
 #[cfg(all(test, feature = "otel"))]
 mod tests;
+mod timestamp;
 mod views;
 mod visitor;
 mod watched;
@@ -93,9 +94,9 @@ pub use self::discovered::Discovered;
 pub use self::discovery::Discovery;
 pub use self::group::Group;
 pub use self::identity::{SocketAddresses, SocketIdentity};
-pub(crate) use self::labels::Labels;
 #[cfg(feature = "page")]
-pub(crate) use self::labels::{LabelText, STATES, state_text};
+pub(crate) use self::labels::LabelText;
+pub(crate) use self::labels::{Labels, STATES, state_text};
 pub use self::observation::Observation;
 pub(crate) use self::registration::Registration;
 pub use self::sample::ConnectionSample;

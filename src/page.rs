@@ -4,7 +4,6 @@
 mod axum;
 mod family;
 mod format;
-mod histograms;
 mod labels;
 mod merge;
 mod number;
@@ -17,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
 
-use self::family::{Families, PageOptions, is_of_samples};
-use self::histograms::Histograms;
+use self::family::{Families, PageOptions};
 use self::labels::label_text;
 use self::merge::merged;
 use self::writing::{Shown, Writing};
-use crate::metric::{Metric, Report, chosen_metrics};
+use crate::histogram::Histograms;
+use crate::metric::{Metric, chosen_metrics};
 use crate::monitor::{Monitor, Registration};
 use crate::scope::{Silence, scope};
 
@@ -57,19 +56,14 @@ impl Monitor {
         let (config, silence) = (self.config(), Silence::default());
         let scope = scope(&config.life, &config.name, &silence);
         let metrics = chosen_metrics(&config.fields, config.verdicts);
-        let of_samples = metrics.iter().filter(|metric| is_of_samples(metric));
-        let of_samples = of_samples.map(|metric| (metric.report, metric.boundaries)).collect();
-        let of_sweeps =
-            metrics.iter().find(|metric| matches!(metric.report, Report::SweepDuration));
-        let of_sweeps = of_sweeps.map_or(&[][..], |metric| metric.boundaries);
         let options = PageOptions { scope: Some(scope), resource: Vec::new() };
         let page = Page {
             registration: self.register(),
             text: Arc::new(Families::new(PageFormat::Text, &metrics, &options)),
             open_metrics: Arc::new(Families::new(PageFormat::OpenMetrics, &metrics, &options)),
+            histograms: Mutex::new(Histograms::new(&metrics)),
             metrics,
             options,
-            histograms: Mutex::new(Histograms::new(of_samples, of_sweeps)),
             silence,
         };
         self.tell_failures();
@@ -114,7 +108,7 @@ pub struct Page {
     options: PageOptions,
     text: Arc<Families>,
     open_metrics: Arc<Families>,
-    histograms: Mutex<Histograms>,
+    histograms: Mutex<Histograms<Arc<str>>>,
     /// Whether it was asked since the monitor is gone.
     silence: Silence,
 }
@@ -206,9 +200,10 @@ impl Page {
             .map(|socket| socket.labels.text(label_text).clone())
             .collect();
         let mut all = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
-        all.record(&swept.snapshot, &swept.ended, &groups);
+        let keys = groups.iter().map(|labels| &labels.text);
+        all.record(&swept.snapshot, &swept.ended, keys);
         let snapshot = merged(swept.snapshot, &mut groups, &mut sockets);
-        let histograms = groups.iter().map(|labels| all.of(labels)).collect();
+        let histograms = groups.iter().map(|labels| all.of(&labels.text)).collect();
         let sweeps = all.sweeps.clone();
         drop(all);
         Some(Shown { snapshot, groups, histograms, sockets, sweeps })

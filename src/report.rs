@@ -3,8 +3,8 @@
 use opentelemetry::KeyValue;
 
 use crate::info::FieldValue;
-use crate::metric::Report;
-use crate::monitor::{GroupSnapshot, Labels, MonitorSnapshot, SocketSnapshot};
+use crate::metric::{PARTS, Report, key, part_attribute};
+use crate::monitor::{GroupSnapshot, Labels, MonitorSnapshot, STATES, SocketSnapshot, state_text};
 use crate::verdict::Cause;
 
 /// What tells the values of one row apart, beside the row's own attributes.
@@ -28,6 +28,41 @@ impl Mark {
             Self::Part(part) => labels.part(part),
             Self::State(rank) => labels.state(rank),
             Self::Cause(cause) => labels.cause(cause),
+        }
+    }
+}
+
+/// The attribute of each mark, in the form of one exporter.
+#[derive(Clone, Debug)]
+pub(crate) struct Marks<T> {
+    parts: Vec<T>,
+    states: Vec<T>,
+    causes: Vec<T>,
+}
+
+impl<T> Marks<T> {
+    /// Makes the form of each from key and value.
+    pub(crate) fn new(make: impl Fn(&'static str, &'static str) -> T) -> Self {
+        let part = |part| {
+            let (key, value) = part_attribute(part);
+            make(key, value)
+        };
+        let state = |rank| make(key::CONNECTION_STATE, state_text(rank));
+        let cause = |cause: Cause| make(key::VERDICT, cause.text());
+        Self {
+            parts: (0..PARTS).map(part).collect(),
+            states: (0..STATES).map(state).collect(),
+            causes: Cause::ALL.map(cause).into(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, mark: Mark) -> Option<&T> {
+        match mark {
+            Mark::None => None,
+            Mark::Part(part) => Some(&self.parts[part]),
+            Mark::State(rank) => Some(&self.states[rank]),
+            Mark::Cause(cause) => Some(&self.causes[cause as usize]),
         }
     }
 }

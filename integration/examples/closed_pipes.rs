@@ -12,7 +12,7 @@ use support::loopback::until;
 use support::running::{example, program};
 
 /// How to run each example, and whether it ends by itself.
-const EXAMPLES: [(&str, &[&str], bool); 15] = [
+const EXAMPLES: [(&str, &[&str], bool); 16] = [
     ("axum", &["127.0.0.1:0"], false),
     ("borrowed", &[], true),
     ("both", &["--listen", "127.0.0.1:0", "--seconds", "1"], true),
@@ -24,6 +24,8 @@ const EXAMPLES: [(&str, &[&str], bool); 15] = [
     ("otlp", &["--seconds", "1"], true),
     ("page", &["127.0.0.1:0"], false),
     ("prometheus", &["127.0.0.1:0"], false),
+    // Nothing is pushed within the test.
+    ("push", &["127.0.0.1:4318", "3600"], false),
     ("read", &["<a server of ours>"], true),
     ("tls", &[], true),
     ("tonic", &[], true),

@@ -7,6 +7,7 @@ mod demo;
 mod exponential;
 mod floods;
 mod outages;
+mod own;
 mod pages;
 mod prometheus;
 mod receivers;

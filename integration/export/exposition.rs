@@ -1,7 +1,6 @@
 //! Prometheus' page of a monitor, sample by sample against the sockets it shows.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tcpinfo::{FIELDS, Field, FieldKind, FieldValue, Monitor, TcpInfo, read, socket_cookie};
 
 use support::exposition::{Page, Sample, name_of, parsed};
-use support::loopback::{Pair, until};
+use support::loopback::{Pair, stall, until, used_pair};
 use support::replies::field;
 
 /// A monitor, and Prometheus' page of it.
@@ -35,30 +34,6 @@ impl Watching {
         let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather());
         parsed(&text.expect("the families of one registry can be written"))
     }
-}
-
-/// A connection over which something went both ways.
-pub(super) fn used_pair() -> Pair {
-    let mut pair = Pair::connect();
-    pair.client.write_all(&[1; 40_000]).expect("it is connected");
-    pair.server.read_exact(&mut [0; 40_000]).expect("the client sent as much");
-    pair.server.write_all(&[2; 7]).expect("it is connected");
-    pair.client.read_exact(&mut [0; 7]).expect("the server sent as much");
-    pair
-}
-
-/// Makes the client wait for the server to read, so that its busy time has parts.
-pub(super) fn stall(pair: &mut Pair) {
-    pair.client.set_nonblocking(true).expect("it is open");
-    let mut sent = 0;
-    while let Ok(more) = pair.client.write(&[3; 1 << 16]) {
-        sent += more;
-    }
-    until("a stall by the peer's window", || {
-        (info(&pair.client).rwnd_limited > Some(Duration::ZERO)).then_some(())
-    });
-    pair.client.set_nonblocking(false).expect("it is open");
-    pair.server.read_exact(&mut vec![0; sent]).expect("the client sent as much");
 }
 
 fn info(socket: impl AsFd) -> TcpInfo {

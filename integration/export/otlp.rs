@@ -1,5 +1,7 @@
 //! OTLP to receivers of our own: every point arrives, and other exporters do not add to it.
 
+pub(crate) mod own;
+mod own_requests;
 pub(crate) mod points;
 pub(crate) mod receiver;
 mod sizes;
@@ -13,9 +15,10 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig};
-use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::Resource as ProgramResource;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tcpinfo::{Group, Monitor, State};
 use tokio::runtime::Runtime;
 
@@ -27,6 +30,15 @@ use support::loopback::{Pair, until};
 
 /// Longer than any test: what is pushed is pushed because the test says so.
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
+
+/// Raises the limit of descriptors for this process, if it must.
+pub(crate) fn make_room(descriptors: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < descriptors) {
+        let raised = limit.maximum.map_or(descriptors, |maximum| maximum.min(descriptors));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit }).expect("allowed");
+    }
+}
 
 /// Runs what must not take for ever.
 #[track_caller]
@@ -73,7 +85,7 @@ pub(crate) fn provider(
         let _ = sender.send((points::exported(metrics), failed));
     });
     let reader = PeriodicReader::builder(exporter).with_interval(interval).build();
-    let resource = Resource::builder_empty().with_service_name("tests").build();
+    let resource = ProgramResource::builder_empty().with_service_name("tests").build();
     (SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build(), seen)
 }
 

@@ -13,9 +13,8 @@ use tcpinfo::{
 };
 
 use super::attributes::{any_attributes, config};
-use super::exposition::{stall, used_pair};
 use support::exposition::parsed;
-use support::loopback::until;
+use support::loopback::{stall, until, used_pair};
 
 /// A monitor that a page and a provider read, and what it watches.
 struct Scene {

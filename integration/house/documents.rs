@@ -30,6 +30,7 @@ const WORDS: &[&str] = &[
     "last reading",
     "verdict",
     "page",
+    "request",
 ];
 
 /// Types that are locks, or that are set once.

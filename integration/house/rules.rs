@@ -12,7 +12,7 @@ pub(crate) const FLOORS: &[&[&str]] = &[
     &["presence", "info", "congestion", "netlink", "metric", "verdict"],
     &["read", "diag"],
     &["monitor", "stream"],
-    &["scope", "report", "histogram", "otel", "page", "docs"],
+    &["scope", "report", "histogram", "otel", "otlp", "page", "docs"],
 ];
 
 /// Files over 400 lines, and why.

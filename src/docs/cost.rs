@@ -29,7 +29,7 @@
 //!
 //! A thousand sockets with every `tcp.socket.*` series take the SDK and its bridge 130 ms to
 //! collect and print. The sweep takes 0.8 ms of that. A [page](#a-page-of-single-sockets) takes
-//! 2 ms.
+//! 2 ms, and [OTLP](#otlp-for-single-sockets) 3 ms.
 //!
 //! With [`with_sweep_threads`](crate::MonitorBuilder::with_sweep_threads) a sweep of 19,500 sockets
 //! by two threads on two cores was 1.82 times as fast as by one (1.52 to 1.87, five runs,
@@ -67,17 +67,18 @@
 //!
 //! # OTLP for single sockets
 //!
-//! Where the processor's time of a push goes (`--bench otlp`), without compression and network:
+//! [`Monitor::otlp`](crate::Monitor::otlp), of the feature `otlp`, writes what the SDK's exporter
+//! would push, from the snapshot. Processor time without compression and network, medians of one
+//! run of `cargo bench -p tcpinfo-benches --bench otlp`, 2026-11-24:
 //!
-//! | sockets | all | collect | transform | encode | free |
-//! | --- | --- | --- | --- | --- | --- |
-//! | 1,000, 3.3 MB | 48 ms | 29 ms | 9.5 ms | 6.6 ms | 2.5 ms |
-//! | 10,000, 33 MB | 593 ms | 387 ms | 104 ms | 71 ms | 31 ms |
+//! | sockets | the SDK | its steps: collect, transform, encode, free | here | of that the sweep |
+//! | --- | --- | --- | --- | --- |
+//! | 1,000, 3.4 MB | 50 ms | 30, 10, 6 and 3 ms | 3.1 ms, 15.9 times less | 2.0 ms |
+//! | 10,000, 33 MB | 566 ms | 381, 101, 58 and 26 ms | 37 ms, 15.3 times less | 23 ms |
 //!
-//! The same points encoded straight from a snapshot take 3.2 ms and 40 ms, of which the sweep is
-//! 2.6 ms and 29 ms: 15 times less. So an exporter of our own would be worth it for those who push
-//! thousands of single sockets. There is none yet. Until then, let an OpenTelemetry Collector
-//! scrape a page: its receiver for Prometheus makes OTLP of it, in another process.
+//! It allocates four times in a sweep, however many sockets there are, if the program keeps its
+//! buffer. The buffer is as long as the longest request: 4 MiB at most, unless
+//! [`with_max_request`](crate::Otlp::with_max_request) says otherwise.
 //!
 //! # Memory
 //!

@@ -88,8 +88,9 @@
 //! By default there are 150 groups and 500 single sockets. Beyond these caps the rest is summed,
 //! correctly, under `otel.metric.overflow=true`. The caps stay below the SDK's own limit of 2,000
 //! attribute sets for one instrument, because the SDK does not sum what is above that limit. Both
-//! can be chosen: [`with_max_groups`], [`with_max_sockets`]. A page of the feature `page` has no
-//! limit beside them, so a monitor that no provider reads can have as many as the machine takes.
+//! can be chosen: [`with_max_groups`], [`with_max_sockets`]. A page of the feature `page` and
+//! requests of the feature `otlp` have no limit beside them, so a monitor that no provider reads
+//! can have as many as the machine takes.
 //!
 //! A group keeps its place for an hour after its last handle and its last connection, or for
 //! [`with_group_retention`]. After that a new group may take the place, as soon as every provider
@@ -101,7 +102,8 @@
 //!
 //! # Histograms of groups that are gone
 //!
-//! This is about providers: a page forgets the histograms of a group with the group.
+//! This is about providers: a page and `Monitor::otlp` forget the histograms of a group with the
+//! group.
 //!
 //! With cumulative temporality the SDK never forgets a histogram series. So the histograms of all
 //! groups there ever were share 1.25 MiB of a push: about 400 groups of two attributes or 270 of
@@ -142,7 +144,8 @@
 //! An OpenTelemetry collector refuses larger gRPC messages unless it is told otherwise. 150 groups
 //! with six attributes take 3.8 MB at most, whatever groups came before them. A socket with six
 //! attributes and 50 metrics takes 11 KiB, so some 390 of them fill a message without any group;
-//! with a cookie alone 1,400 do. If you have many sockets, [choose fewer fields](super::cost).
+//! with a cookie alone 1,400 do. If you have many sockets, [choose fewer fields](super::cost), or
+//! push by `Monitor::otlp` of the feature `otlp`: it makes as many requests as are needed.
 //!
 //! # Several monitors
 //!

@@ -71,6 +71,12 @@ pub(crate) enum Report {
 }
 
 impl Metric {
+    /// Whether it is a histogram of samples of connections.
+    pub(crate) fn is_of_samples(&self) -> bool {
+        self.instrument == InstrumentKind::Histogram
+            && !matches!(self.report, Report::SweepDuration)
+    }
+
     /// Whether its values are times, in seconds as floating point.
     pub(crate) fn is_time(&self) -> bool {
         self.unit == "s"

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::Attributes;
 use super::failures::OnError;
@@ -178,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) name: Option<Cow<'static, str>>,
     /// Tells the monitor from others, and lives as long as it does.
     pub(crate) life: Arc<()>,
+    /// When the monitor was made.
+    pub(crate) since: SystemTime,
     pub(super) identity: SocketIdentity,
     pub(crate) fields: Box<dyn Fn(&Field) -> bool + Send + Sync>,
     pub(crate) groups: usize,
@@ -197,6 +199,7 @@ impl Default for Config {
         Self {
             name: None,
             life: Arc::default(),
+            since: SystemTime::now(),
             identity: SocketIdentity::default(),
             fields: Box::new(|_| true),
             groups: 150,

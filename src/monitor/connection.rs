@@ -37,6 +37,7 @@ use super::registrations::Registrations;
 use super::sample::ConnectionSample;
 use super::set::{Membership, MetricFamily};
 use super::snapshot::{Origin, Sums};
+use super::timestamp::Timestamp;
 use crate::info::{CounterNumbers, Reply, UpDownNumbers};
 use crate::read::{self, ROOM};
 use crate::state::State;
@@ -318,8 +319,8 @@ impl Connection {
     }
 
     /// Where a series of its own begins for readers that have not seen it.
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { id: self.id, start: self.history.start() }
+    pub(crate) fn origin(&self, now: Timestamp) -> Origin {
+        Origin { id: self.id, start: self.history.start(now) }
     }
 
     /// Its attributes as one of the worst of its group, the same ones as long as it has them.

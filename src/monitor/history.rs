@@ -8,6 +8,7 @@ use super::phase::{End, Life, Phase, Step};
 use super::progress::Progress;
 use super::reading::Answer;
 use super::snapshot::Start;
+use super::timestamp::Timestamp;
 use crate::info::CounterNumbers;
 use crate::verdict::{Cause, Verdict};
 
@@ -21,8 +22,8 @@ pub(crate) struct History {
 /// Where a series began that does not show the whole history, or that names the peer.
 #[derive(Default)]
 struct SeriesOrigin {
-    /// The totals when the present watch, or the series under the present peer, began.
-    start: Option<Box<CounterNumbers>>,
+    /// When the present watch, or the series under the present peer, began, and the totals then.
+    start: Option<(Instant, Box<CounterNumbers>)>,
     /// The other side, if it is a part of what tells the series from others.
     peer: Option<SocketAddr>,
 }
@@ -71,7 +72,7 @@ impl History {
     pub(crate) fn resume(&mut self) -> bool {
         self.progress.life.resume();
         let totals = self.progress.counters.totals();
-        self.series.get_or_insert_default().start = Some(Box::new(totals));
+        self.series.get_or_insert_default().start = Some((Instant::now(), Box::new(totals)));
         self.progress.life.is_opened()
     }
 
@@ -121,9 +122,11 @@ impl History {
     }
 
     /// Where a series of its own begins for readers that have not seen it.
-    pub(crate) fn start(&self) -> Start {
-        let start = self.series.as_ref().and_then(|series| series.start.clone());
-        start.map_or(Start::Whole, Start::After)
+    pub(crate) fn start(&self, now: Timestamp) -> Start {
+        match self.series.as_ref().and_then(|series| series.start.clone()) {
+            Some((since, totals)) => Start::After(now.wall(since), totals),
+            None => Start::Whole(now.wall(self.since)),
+        }
     }
 
     /// Takes in one reading: its verdict, its phase and its counters.
@@ -175,7 +178,7 @@ impl History {
     }
 
     fn begin_series(&mut self, peer: Option<SocketAddr>) -> Series {
-        let start = Some(Box::new(self.progress.counters.totals()));
+        let start = Some((Instant::now(), Box::new(self.progress.counters.totals())));
         self.series = Some(Box::new(SeriesOrigin { start, peer }));
         Series::New
     }

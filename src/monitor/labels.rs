@@ -46,6 +46,8 @@ pub(crate) struct Labels {
     causes: OnceLock<Vec<Attributes>>,
     #[cfg(feature = "page")]
     text: OnceLock<LabelText>,
+    #[cfg(feature = "otlp")]
+    encoded: OnceLock<Box<[u8]>>,
 }
 
 impl Labels {
@@ -57,7 +59,16 @@ impl Labels {
             causes: OnceLock::new(),
             #[cfg(feature = "page")]
             text: OnceLock::new(),
+            #[cfg(feature = "otlp")]
+            encoded: OnceLock::new(),
         }
+    }
+
+    /// The set in the form of OTLP, which `encode` makes at the first use.
+    #[cfg(feature = "otlp")]
+    #[inline]
+    pub(crate) fn encoded(&self, encode: impl FnOnce(&Attributes) -> Box<[u8]>) -> &[u8] {
+        self.encoded.get_or_init(|| encode(&self.plain))
     }
 
     /// The set as text, which `write` makes at the first use.

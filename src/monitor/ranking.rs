@@ -1,6 +1,7 @@
 //! The worst connections of a group, chosen anew by every sweep and shown one by one.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 #[cfg(feature = "diag")]
 use super::attributes::Attributes;
@@ -73,7 +74,9 @@ impl Ranking {
         let Some(Shown { labels, sums, id }) = connection.show(reply) else { return };
         // It counts from now on: an old total would look like a sudden increase.
         let origin = Origin { id, start: Start::Now };
-        let shown = SocketSnapshot { info: Some(info), labels, sums, verdict, origin };
+        // Of each reader its view says it.
+        let since = SystemTime::UNIX_EPOCH;
+        let shown = SocketSnapshot { info: Some(info), labels, sums, verdict, origin, since };
         self.consider(Chosen { score, shown });
     }
 

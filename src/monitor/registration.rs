@@ -1,4 +1,4 @@
-//! One who collects from a monitor again and again: a provider of OpenTelemetry, or a page.
+//! One who collects from a monitor again and again: a provider of OpenTelemetry, a page, or OTLP.
 
 use std::sync::{Arc, Weak};
 
@@ -28,7 +28,7 @@ impl Registration {
     }
 
     /// Tells the program what failed. The caller is in no collection.
-    #[cfg(feature = "page")]
+    #[cfg(any(feature = "otlp", feature = "page"))]
     pub(crate) fn tell_failures(&self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.tell();

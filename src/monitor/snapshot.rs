@@ -26,6 +26,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// When the sweep had ended: nothing that it shows came later.
+    pub(crate) fn ended(&self) -> SystemTime {
+        self.at + self.monitor.sweep_duration
+    }
+
     /// Of a monitor that has not swept yet.
     #[cfg(feature = "diag")]
     pub(crate) fn empty() -> Self {
@@ -70,13 +75,14 @@ pub(crate) struct Origin {
     pub(crate) start: Start,
 }
 
-/// How much of the totals is told to a reader that has not seen the series before.
+/// How much of the totals is told to a reader that has not seen the series before, and since when
+/// they count.
 #[derive(Clone, Debug)]
 pub(crate) enum Start {
     /// Everything.
-    Whole,
+    Whole(SystemTime),
     /// What came after these, of a connection that is watched again.
-    After(Box<CounterNumbers>),
+    After(SystemTime, Box<CounterNumbers>),
     /// Only what is still to come.
     Now,
 }
@@ -135,6 +141,8 @@ pub struct SocketSnapshot {
     pub(crate) sums: Sums,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) origin: Origin,
+    /// When the series began, as this reader is told it.
+    pub(crate) since: SystemTime,
 }
 
 impl SocketSnapshot {

@@ -28,7 +28,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::builder::Config;
 use super::connections::Connections;
@@ -36,12 +36,12 @@ use super::connections::Connections;
 use super::discovery::Discoveries;
 use super::ledger::Reader;
 use super::locks::lock;
-
 use super::ranking::Ranking;
 use super::sample::ConnectionSample;
 use super::set::{MetricFamily, Set};
 use super::snapshot::{GroupSnapshot, MonitorSnapshot, Origin, Snapshot, SocketSnapshot, Start};
 use super::tally::Tally;
+use super::timestamp::Timestamp;
 use super::views::Views;
 use super::visitor::{Lane, Visitor};
 
@@ -90,14 +90,14 @@ impl Sweeper {
         registration: Option<usize>,
     ) -> Swept {
         let connections = sources.connections;
-        let (at, began) = (SystemTime::now(), Instant::now());
+        let began = Timestamp::now();
         self.count += 1;
-        self.read_all(connections);
+        self.read_all(connections, began);
         #[cfg(feature = "diag")]
         let found = sources.discoveries.sweep(&mut self.lanes[0].tallies);
         #[cfg(not(feature = "diag"))]
         let found = super::snapshot::Found::default();
-        let (groups, sockets, ended) = self.merge(connections, config, registration);
+        let (groups, sockets, ended) = self.merge(connections, config, registration, began);
         let monitor = MonitorSnapshot {
             watched: connections.watched(),
             given_back: connections.given_back(),
@@ -111,7 +111,11 @@ impl Sweeper {
             was_discovered: found.was_used,
             uncollected: connections.registrations.uncollected(),
         };
-        Swept { snapshot: Arc::new(Snapshot { at, groups, sockets, monitor }), ended }
+        let snapshot = Snapshot { at: began.at, groups, sockets, monitor };
+        if let Some(views) = registration.and_then(|number| self.views.get_mut(&number)) {
+            views.note_end(snapshot.ended());
+        }
+        Swept { snapshot: Arc::new(snapshot), ended }
     }
 
     /// Reads with as many threads as the connections are worth, and brings what they added up into
@@ -119,11 +123,11 @@ impl Sweeper {
     ///
     /// The threads take parts of the slots from one walk, so each connection is read by one of
     /// them, once. A thread that cannot be started leaves its part to the others.
-    fn read_all(&mut self, connections: &Connections) {
+    fn read_all(&mut self, connections: &Connections, began: Timestamp) {
         let (first, others) = self.lanes.split_first_mut().expect("a sweep has a thread");
         let walk = connections.slots.walk();
         let read = |lane: &mut Lane, count| {
-            Visitor::new(connections, lane, count).read(&walk);
+            Visitor::new(connections, lane, count, began).read(&walk);
         };
         let (read, count) = (&read, self.count);
         first.sockets.reserve_exact(connections.own());
@@ -152,6 +156,7 @@ impl Sweeper {
         connections: &Connections,
         config: &Config,
         registration: Option<usize>,
+        began: Timestamp,
     ) -> Merged {
         let reader = registration.map_or(Reader::Snapshots, Reader::Registration);
         let alive = connections.registrations.all();
@@ -183,7 +188,8 @@ impl Sweeper {
                     verdict: tally.verdict.take(),
                     labels: group.labels,
                     sums: group.sums,
-                    origin: Origin { id: set.serial, start: Start::Whole },
+                    origin: Origin { id: set.serial, start: Start::Whole(set.since) },
+                    since: set.since,
                 }),
             }
             rankings.extend(tally.ranking.take());
@@ -191,7 +197,7 @@ impl Sweeper {
         // The worst of each group that asked for them, as far as the cap of sockets leaves room.
         let room = config.sockets.saturating_sub(sockets.len());
         sockets.extend(rankings.into_iter().flat_map(Ranking::into_worst).take(room));
-        self.tell_sockets(&mut sockets, registration, &alive);
+        self.tell_sockets(&mut sockets, registration, &alive, began);
         groups.sort_by_cached_key(|(group, _)| format!("{:?}", group.attributes()));
         let (groups, ended) = groups.into_iter().unzip();
         (groups, sockets, ended)
@@ -204,10 +210,13 @@ impl Sweeper {
         sockets: &mut Vec<SocketSnapshot>,
         registration: Option<usize>,
         alive: &[usize],
+        began: Timestamp,
     ) {
         self.views.retain(|known, _| alive.contains(known));
         match registration {
-            Some(registration) => self.views.entry(registration).or_default().tell(sockets),
+            Some(registration) => {
+                self.views.entry(registration).or_default().tell(sockets, began.at);
+            }
             None => {
                 let mut told = HashSet::new();
                 sockets.retain(|socket| told.insert(socket.labels.plain.clone()));

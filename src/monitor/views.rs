@@ -13,10 +13,13 @@
 //! | yes, as one of the worst | another entry of the same connection | nothing |
 //!
 //! A series that is left out of one collection ends there: its reader has seen it end, so its
-//! attributes may begin at zero again.
+//! attributes may begin at zero again. When a series began is told with it, and stays the same as
+//! long as it lives. It is not before the end of the last collection, or of the collection that the
+//! series was missing from: two series with the same attributes do not overlap.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::time::SystemTime;
 
 use super::attributes::Attributes;
 use super::snapshot::{SocketSnapshot, Start};
@@ -27,6 +30,8 @@ use crate::info::CounterNumbers;
 pub(crate) struct Views {
     series: HashMap<Attributes, View>,
     collections: u64,
+    /// When the last collection had ended.
+    ended: Option<SystemTime>,
 }
 
 /// One series as it was told.
@@ -39,6 +44,7 @@ struct View {
     last: CounterNumbers,
     /// What was told then: never less than before.
     told: CounterNumbers,
+    since: SystemTime,
     /// The number of the last collection that had it.
     collection: u64,
 }
@@ -46,15 +52,15 @@ struct View {
 impl Views {
     /// Turns totals into what this registration is told. Of several sockets with the same
     /// attributes only the first is told.
-    pub(crate) fn tell(&mut self, sockets: &mut Vec<SocketSnapshot>) {
+    pub(crate) fn tell(&mut self, sockets: &mut Vec<SocketSnapshot>, began: SystemTime) {
         self.collections += 1;
         let now = self.collections;
         sockets.retain_mut(|socket| {
             let totals = socket.sums.counters;
             let id = socket.origin.id;
             let beginning = || match &socket.origin.start {
-                Start::Whole => totals,
-                Start::After(start) => totals.since(start),
+                Start::Whole(_) => totals,
+                Start::After(_, start) => totals.since(start),
                 Start::Now => totals.with_zeros(u64::MAX),
             };
             let view = match self.series.entry(socket.labels.plain.clone()) {
@@ -76,6 +82,11 @@ impl Views {
                     chosen: false,
                     last: totals,
                     told: beginning(),
+                    since: match &socket.origin.start {
+                        Start::Whole(since) | Start::After(since, _) => *since,
+                        Start::Now => began,
+                    }
+                    .max(self.ended.unwrap_or(SystemTime::UNIX_EPOCH)),
                     collection: now,
                 }),
             };
@@ -84,8 +95,14 @@ impl Views {
             view.last = totals;
             view.collection = now;
             socket.sums.counters = view.told;
+            socket.since = view.since;
             true
         });
         self.series.retain(|_, view| view.collection == now);
+    }
+
+    /// The collection has ended.
+    pub(crate) fn note_end(&mut self, at: SystemTime) {
+        self.ended = Some(at);
     }
 }

@@ -17,6 +17,7 @@ use super::reader::{ReadError, Verify};
 use super::slots::Walk;
 use super::snapshot::SocketSnapshot;
 use super::tally::Tallies;
+use super::timestamp::Timestamp;
 use crate::info::Reply;
 use crate::read::ROOM;
 use crate::verdict::Verdict;
@@ -39,6 +40,8 @@ pub(crate) struct Visitor<'s> {
     lane: &'s mut Lane,
     /// How many sweeps there were, this one included.
     count: u64,
+    /// When the sweep began.
+    began: Timestamp,
     room: [u8; ROOM],
     ticker: Ticker,
 }
@@ -56,8 +59,13 @@ impl Lane {
 }
 
 impl<'s> Visitor<'s> {
-    pub(crate) fn new(connections: &'s Connections, lane: &'s mut Lane, count: u64) -> Self {
-        Self { connections, lane, count, room: [0; ROOM], ticker: Ticker::default() }
+    pub(crate) fn new(
+        connections: &'s Connections,
+        lane: &'s mut Lane,
+        count: u64,
+        began: Timestamp,
+    ) -> Self {
+        Self { connections, lane, count, began, room: [0; ROOM], ticker: Ticker::default() }
     }
 
     /// Reads a part of the connections.
@@ -153,7 +161,9 @@ impl<'s> Visitor<'s> {
                 tally.add(&reading, sampling, Read { connection, identity, fd: handle.fd });
             }
             Owner::Own(_, Some(labels)) => {
-                self.lane.sockets.push(socket_snapshot(connection, labels, Some(&reading.reply)));
+                let reply = Some(&reading.reply);
+                let shown = socket_snapshot(connection, labels, reply, self.began);
+                self.lane.sockets.push(shown);
             }
             // Its identity is not known yet: it has no series.
             Owner::Own(_, None) | Owner::Nobody => {}
@@ -165,7 +175,7 @@ impl<'s> Visitor<'s> {
     fn show_last(&mut self, connection: &Connection) {
         match &connection.owner {
             Owner::Own(_, Some(labels)) => {
-                self.lane.sockets.push(socket_snapshot(connection, labels, None));
+                self.lane.sockets.push(socket_snapshot(connection, labels, None, self.began));
             }
             // Its shared series stays, even if it is the only one.
             Owner::Set(membership) => self.lane.tallies.of(membership).0.live += 1,
@@ -198,12 +208,14 @@ fn socket_snapshot(
     connection: &Connection,
     labels: &Arc<Labels>,
     reply: Option<&Reply<'_>>,
+    now: Timestamp,
 ) -> SocketSnapshot {
     SocketSnapshot {
         info: reply.map(Reply::info),
         labels: Arc::clone(labels),
         sums: connection.sums(reply),
         verdict: connection.verdict(),
-        origin: connection.origin(),
+        origin: connection.origin(now),
+        since: now.at,
     }
 }

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use opentelemetry::{InstrumentationScope, KeyValue};
 
 use super::PageFormat;
-use super::labels::{Marks, labels, push_label};
+use super::labels::{MarkText, labels, push_label};
 use super::number::canonical;
 use crate::metric::{InstrumentKind, Metric, Report};
 use crate::monitor::label;
+use crate::report::Marks;
 
 /// One metric in one format.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) struct Families {
     /// What is written first: `target_info`, or nothing.
     pub(super) target: String,
     pub(super) all: Vec<Family>,
-    pub(super) marks: Marks,
+    pub(super) marks: Marks<MarkText>,
     /// The labels of the instrumentation scope, which stand behind the others. May be empty.
     pub(super) scope: String,
 }
@@ -63,7 +64,7 @@ impl Families {
             .iter()
             .map(|metric| {
                 let place = places;
-                places += usize::from(is_of_samples(metric));
+                places += usize::from(metric.is_of_samples());
                 Family::new(format, metric, place)
             })
             .collect();
@@ -72,16 +73,10 @@ impl Families {
             format,
             target: target(format, &options.resource),
             all,
-            marks: Marks::new(),
+            marks: Marks::new(MarkText::new),
             scope: options.scope.as_ref().map(scope_labels).unwrap_or_default(),
         }
     }
-}
-
-/// Whether it is a histogram of samples, not of sweeps.
-pub(super) fn is_of_samples(metric: &Metric) -> bool {
-    metric.instrument == InstrumentKind::Histogram
-        && !matches!(metric.report, Report::SweepDuration)
 }
 
 impl Family {

@@ -4,10 +4,8 @@ use std::fmt::Write;
 
 use opentelemetry::KeyValue;
 
-use crate::metric::{PARTS, key, part_attribute};
-use crate::monitor::{Attributes, LabelText, STATES, label, state_text};
-use crate::report::Mark;
-use crate::verdict::Cause;
+use crate::metric::key;
+use crate::monitor::{Attributes, LabelText, label};
 
 /// The attributes of a group or a socket as labels.
 pub(super) fn label_text(attributes: &Attributes) -> LabelText {
@@ -70,44 +68,10 @@ pub(super) struct MarkText {
 }
 
 impl MarkText {
-    fn new(key: &str, value: &str) -> Self {
+    pub(super) fn new(key: &str, value: &str) -> Self {
         let mut text = String::new();
         push_label(&mut text, &label(key).collect::<String>(), value);
         let place = key::MARKS.iter().position(|mark| *mark == key);
         Self { text, place: place.expect("MARKS has the key of every mark") }
-    }
-}
-
-/// The labels of all marks.
-#[derive(Debug)]
-pub(super) struct Marks {
-    parts: Vec<MarkText>,
-    states: Vec<MarkText>,
-    causes: Vec<MarkText>,
-}
-
-impl Marks {
-    pub(super) fn new() -> Self {
-        let part = |part| {
-            let (key, value) = part_attribute(part);
-            MarkText::new(key, value)
-        };
-        let state = |rank| MarkText::new(key::CONNECTION_STATE, state_text(rank));
-        let cause = |cause: Cause| MarkText::new(key::VERDICT, cause.text());
-        Self {
-            parts: (0..PARTS).map(part).collect(),
-            states: (0..STATES).map(state).collect(),
-            causes: Cause::ALL.map(cause).into(),
-        }
-    }
-
-    #[inline]
-    pub(super) fn text(&self, mark: Mark) -> Option<&MarkText> {
-        match mark {
-            Mark::None => None,
-            Mark::Part(part) => Some(&self.parts[part]),
-            Mark::State(rank) => Some(&self.states[rank]),
-            Mark::Cause(cause) => Some(&self.causes[cause as usize]),
-        }
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use super::PageFormat;
 use super::family::{Families, Family, HistogramNames};
-use super::histograms::{GroupHistograms, Histogram};
 use super::labels::push_label;
 use super::number::{push_float, push_seconds, push_value};
+use crate::histogram::{GroupHistograms, Histogram};
 use crate::info::FieldValue;
 use crate::metric::key;
 use crate::monitor::{LabelText, Snapshot, label};
@@ -223,7 +223,7 @@ impl Lines<'_> {
         number: impl FnOnce(&mut Vec<u8>),
     ) {
         let text = &*labels.text;
-        let mark = self.families.marks.text(mark);
+        let mark = self.families.marks.get(mark);
         let place = mark.map_or(text.len(), |mark| labels.places[mark.place] as usize);
         let (before, after) = text.split_at(place);
         let mark = mark.map_or("", |mark| &mark.text);

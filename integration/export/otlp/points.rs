@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1 as wire;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -216,17 +216,33 @@ fn attribute(key: &str, value: &Value) -> String {
         Value::String(text) => format!("{key}={:?}", text.as_str()),
         Value::I64(number) => format!("{key}={number}"),
         Value::Bool(truth) => format!("{key}={truth}"),
+        Value::F64(number) => format!("{key}={number:?}"),
+        Value::Array(Array::I64(all)) => format!("{key}={all:?}"),
+        Value::Array(Array::F64(all)) => format!("{key}={all:?}"),
+        Value::Array(Array::Bool(all)) => format!("{key}={all:?}"),
+        Value::Array(Array::String(all)) => {
+            format!("{key}={:?}", all.iter().map(|text| text.as_str()).collect::<Vec<_>>())
+        }
         other => panic!("{key} is {other:?}"),
     }
 }
 
 fn wire_attribute(attribute: &wire::KeyValue) -> String {
     let key = &attribute.key;
-    match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
-        Some(Any::StringValue(text)) => format!("{key}={text:?}"),
-        Some(Any::IntValue(number)) => format!("{key}={number}"),
-        Some(Any::BoolValue(truth)) => format!("{key}={truth}"),
-        other => panic!("{key} is {other:?}"),
+    format!("{key}={}", wire_value(attribute.value.as_ref()))
+}
+
+fn wire_value(value: Option<&wire::AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Any::StringValue(text)) => format!("{text:?}"),
+        Some(Any::IntValue(number)) => format!("{number}"),
+        Some(Any::BoolValue(truth)) => format!("{truth}"),
+        Some(Any::DoubleValue(number)) => format!("{number:?}"),
+        Some(Any::ArrayValue(array)) => {
+            let all: Vec<_> = array.values.iter().map(|value| wire_value(Some(value))).collect();
+            format!("[{}]", all.join(", "))
+        }
+        other => panic!("a value is {other:?}"),
     }
 }
 

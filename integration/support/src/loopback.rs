@@ -1,9 +1,10 @@
 //! Sockets connected over loopback, and waiting for what they report.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use tcpinfo::TcpInfo;
+use tcpinfo::{TcpInfo, read};
 
 use crate::lateness::PATIENCE;
 
@@ -27,6 +28,30 @@ impl Pair {
         let (server, _) = listener.accept().expect("the client connected");
         Self { client, server, listener }
     }
+}
+
+/// A connection over which something went both ways.
+pub fn used_pair() -> Pair {
+    let mut pair = Pair::connect();
+    pair.client.write_all(&[1; 40_000]).expect("it is connected");
+    pair.server.read_exact(&mut [0; 40_000]).expect("the client sent as much");
+    pair.server.write_all(&[2; 7]).expect("it is connected");
+    pair.client.read_exact(&mut [0; 7]).expect("the server sent as much");
+    pair
+}
+
+/// Makes the client wait for the server to read, so that its busy time has parts.
+pub fn stall(pair: &mut Pair) {
+    pair.client.set_nonblocking(true).expect("it is open");
+    let mut sent = 0;
+    while let Ok(more) = pair.client.write(&[3; 1 << 16]) {
+        sent += more;
+    }
+    until("a stall by the peer's window", || {
+        (read(&pair.client).expect("it is open").rwnd_limited > Some(Duration::ZERO)).then_some(())
+    });
+    pair.client.set_nonblocking(false).expect("it is open");
+    pair.server.read_exact(&mut vec![0; sent]).expect("the client sent as much");
 }
 
 /// Asks again and again until there is an answer; fails when none ever comes.
