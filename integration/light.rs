@@ -53,7 +53,7 @@ mod monitor {
     mod misuse;
     mod schedules;
     mod series;
-    mod sweep_threads;
+    pub(crate) mod sweep_threads;
     #[cfg(feature = "page")]
     mod uncollected;
     pub(crate) mod verdicts;
@@ -77,6 +77,8 @@ mod export {
     mod fleet;
     #[cfg(feature = "page")]
     mod page;
+    #[cfg(all(feature = "diag", feature = "page"))]
+    mod page_attacks;
     #[cfg(feature = "page")]
     mod page_writes;
     mod scopes;

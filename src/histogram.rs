@@ -91,6 +91,9 @@ impl<K: Clone + Eq + Hash> Histograms<K> {
 
     /// Adds the samples of one sweep, and forgets groups that it did not have. The keys are those
     /// of the snapshot's groups.
+    ///
+    /// A grouping that asks within a sweep gets the snapshot of the last one, and samples of no
+    /// group: it adds nothing and forgets nothing.
     pub(crate) fn record<'k>(
         &mut self,
         snapshot: &Snapshot,
@@ -99,6 +102,9 @@ impl<K: Clone + Eq + Hash> Histograms<K> {
     ) where
         K: 'k,
     {
+        if ended.len() != snapshot.groups.len() {
+            return;
+        }
         self.sweeps.record(snapshot.monitor.sweep_duration.as_secs_f64());
         self.sweep += 1;
         let sweep = self.sweep;
@@ -126,8 +132,12 @@ impl<K: Clone + Eq + Hash> Histograms<K> {
         self.groups.retain(|_, seen| seen.sweep == sweep);
     }
 
-    /// Those of a group that the last sweep had.
+    /// Those of a group; none if no sweep that was recorded had it.
     pub(crate) fn of(&self, key: &K) -> Arc<GroupHistograms> {
-        Arc::clone(&self.groups[key].histograms)
+        let none = || {
+            let all = self.metrics.iter().map(|_| None).collect();
+            Arc::new(GroupHistograms { since: self.since, all })
+        };
+        self.groups.get(key).map_or_else(none, |seen| Arc::clone(&seen.histograms))
     }
 }

@@ -25,7 +25,7 @@ fn field(name: &str) -> &'static Field {
 }
 
 /// Raises the limit of descriptors for this process, if it must.
-fn make_room(descriptors: u64) {
+pub(crate) fn make_room(descriptors: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < descriptors) {
         let raised = limit.maximum.map_or(descriptors, |maximum| maximum.min(descriptors));
