@@ -10,6 +10,7 @@ mod outages;
 mod own;
 mod pages;
 mod prometheus;
+mod rates;
 mod receivers;
 mod scrapes;
 mod stuck;

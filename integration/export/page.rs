@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Shutdown, TcpListener};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
@@ -15,6 +17,7 @@ use tcpinfo::{
 use super::attributes::{any_attributes, config};
 use support::exposition::parsed;
 use support::loopback::{stall, until, used_pair};
+use support::parsers::said_of;
 
 /// A monitor that a page and a provider read, and what it watches.
 struct Scene {
@@ -278,4 +281,40 @@ proptest! {
             prop_assert_eq!(page.value("tcp_data_sent_bytes_total", &labels), 40_000.0);
         }
     }
+}
+
+/// What Prometheus' libraries for Go read of a page, as lines like those of a page.
+fn read_by_go(program: &Path, page: &str) -> String {
+    let output = said_of(&mut Command::new(program), page);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success(), "{:?}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+#[ignore = "needs a program that integration/servers.sh gets: integration/test.sh"]
+fn go_reads_the_same_from_a_page_as_from_the_bridge() {
+    let program = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/otelcol/expfmt"));
+    if !program.exists() {
+        println!("SKIPPED: no target/otelcol/expfmt, which integration/otelcol.sh builds");
+        return;
+    }
+    let scene = || {
+        let mut scene = Scene::new(Monitor::builder().with_max_groups(3));
+        for text in ["public", "a \"quoted\" \\ name\n", "é", "folded"] {
+            let group = scene.monitor.group([KeyValue::new("listener.name", text)]);
+            scene.watch(&group);
+            scene.watch_alone(&[KeyValue::new("text", text), KeyValue::new("weight", 1.5)]);
+        }
+        scene
+    };
+    let (bridged, written) = (0..20).find_map(|_| scene().both()).expect("sockets that do nothing");
+    let (theirs, ours) = (read_by_go(program, &bridged), read_by_go(program, &written));
+    assert_eq!(lines(&ours), lines(&theirs));
+    // It has left out nothing.
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&ours), samples(&written));
+    let sent = "tcp_data_sent_bytes_total{\"listener_name\":\"a \\\"quoted\\\" \\\\ name\\n\",";
+    let line = ours.lines().find(|line| line.starts_with(sent));
+    assert!(line.is_some_and(|line| line.ends_with(" 40000")), "{line:?} in {ours}");
 }
