@@ -1,7 +1,8 @@
 //! What discovered sockets cost: sweeps of a host of up to 100,000 sockets beside a dump that only
 //! counts messages and beside `ss -tin`, sweeps of a process beside the bare `getsockopt` loop, the
-//! ends of connections, and filters in the kernel. `-- --test` shows that it runs; `-- process`,
-//! `-- ends`, `-- host` and `-- filters` measure a part.
+//! ends of connections, filters in the kernel, and pages of groups as the sockets become more.
+//! `-- --test` shows that it runs; `-- process`, `-- ends`, `-- host`, `-- filters` and `-- pages`
+//! measure a part.
 
 #![allow(unsafe_code)]
 
@@ -13,7 +14,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use tcpinfo::diag::{Event, Events, Filter, Query};
+use opentelemetry::KeyValue;
+use rustix::time::{ClockId, clock_gettime};
+use tcpinfo::diag::{self, Event, Events, Filter, Query};
 use tcpinfo::{Discovery, Monitor, State};
 
 use crowd::Crowd;
@@ -286,13 +289,89 @@ fn ends(plan: &Plan) {
     drop(discovered);
 }
 
+/// Takes a page, and says what writing took from the first chunk to the last: without the sweep.
+#[derive(Default)]
+struct Taken {
+    first: Option<Duration>,
+    time: Duration,
+    lines: usize,
+}
+
+impl std::io::Write for Taken {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let now = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("positive");
+        match self.first {
+            None => self.first = Some(now),
+            Some(first) => {
+                self.time = now - first;
+                self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A page of 100 groups over all sockets of the host, as these become more.
+fn pages(host: &mut Host, plan: &Plan) {
+    const GROUPS: u16 = 100;
+    for &size in plan.sizes {
+        host.grow(size);
+        let before = live();
+        let monitor = Monitor::new();
+        let page = monitor.page();
+        // Of a listener's connections every second port.
+        let part = |socket: &diag::Socket| {
+            let port = socket.local.port().wrapping_add(socket.peer.port()) / 2 % GROUPS;
+            Some(vec![KeyValue::new("part", i64::from(port))])
+        };
+        let discovery = Discovery::host().with_groups(part);
+        let discovered = monitor.discover(discovery).expect("sock_diag answers");
+        let mut text = Vec::new();
+        page.write(&mut text).expect("a vector takes all");
+        let lines = text.iter().filter(|byte| **byte == b'\n').count();
+        drop(text);
+        let write = || {
+            let mut taken = Taken::default();
+            page.write(&mut taken).expect("it takes all");
+            taken
+        };
+        write();
+        let bytes = (live() - before) as f64 / host.sockets as f64;
+        let allocated = allocations(|| {
+            black_box(write());
+        });
+        let (mut swept, mut written, mut each) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            swept.push(took(|| black_box(monitor.snapshot())).0.cpu.as_secs_f64());
+            let (took, taken) = took(write);
+            written.push(took.cpu.as_secs_f64());
+            each.push(1e9 * taken.time.as_secs_f64() / taken.lines as f64);
+        }
+        let [swept, written, each] = [swept, written, each].map(median);
+        println!(
+            "page of {GROUPS} groups, {} sockets: {lines} lines; sweep {:.2} ms, page {:.2} ms of \
+             CPU, {:.0} ns a socket; {each:.0} ns a line written; {bytes:.0} bytes a socket, \
+             {allocated} allocations a write",
+            host.sockets,
+            1e3 * swept,
+            1e3 * written,
+            1e9 * written / host.sockets as f64,
+        );
+        drop(discovered);
+    }
+}
+
 fn main() {
     crowd::hold_if_asked();
     hosts::enter();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let asked = |name: &str| arguments.iter().any(|argument| argument == name);
     let plan = if asked("--test") { &SHORT } else { &WHOLE };
-    let parts = ["process", "ends", "host", "filters"];
+    let parts = ["process", "ends", "host", "filters", "pages"];
     let wants = |part: &str| asked(part) || !parts.iter().any(|part| asked(part));
     if wants("process") {
         process(plan);
@@ -307,5 +386,8 @@ fn main() {
         let mut half = Host::default();
         half.grow(plan.sizes[plan.sizes.len() / 2]);
         filters(&mut half, plan);
+    }
+    if wants("pages") {
+        pages(&mut Host::default(), plan);
     }
 }
