@@ -1,11 +1,13 @@
-//! What the program costs with 10,000 sockets, beside `ss` and `/proc/net/tcp`:
-//! `cargo bench -p tcpinfo-cli`. With `-- --test`, everything once and with few sockets.
+//! What the program costs with 10,000 sockets, `serve` with 100 as well, beside `ss` and
+//! `/proc/net/tcp`: `cargo bench -p tcpinfo-cli`. With `-- --test`, everything once and with few
+//! sockets.
 //!
 //! Ratios of CPU time in one run, medians of several rounds. Fails where a promise does not hold.
 //! As root it has a network namespace of its own, so that no other sockets are counted.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -17,8 +19,9 @@ mod terminal;
 
 use terminal::Terminal;
 
-/// Connections, each with both of its ends here.
-struct Connections(#[allow(dead_code, reason = "they are open as long as this")] Vec<TcpStream>);
+/// Connections, each with both of its ends here, and what they were accepted by.
+#[allow(dead_code, reason = "all is open as long as this")]
+struct Connections(Vec<TcpStream>, Vec<TcpListener>);
 
 impl Connections {
     fn open(sockets: usize) -> Self {
@@ -26,16 +29,17 @@ impl Connections {
         limit.current = limit.maximum;
         setrlimit(Resource::Nofile, limit).expect("up to the maximum");
         let mut all = Vec::with_capacity(sockets);
-        let mut listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let mut listeners = Vec::new();
         while all.len() < sockets {
             if all.len() % 4000 == 0 {
-                listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+                listeners.push(TcpListener::bind("127.0.0.1:0").expect("loopback has ports"));
             }
+            let listener = listeners.last().expect("the first comes before all");
             let address = listener.local_addr().expect("it is bound");
             all.push(TcpStream::connect(address).expect("it listens, and descriptors are left"));
             all.push(listener.accept().expect("it connected").0);
         }
-        Self(all)
+        Self(all, listeners)
     }
 }
 
@@ -91,6 +95,67 @@ fn start() -> f64 {
     took
 }
 
+/// What `serve` costs.
+struct Served {
+    /// CPU seconds of one scrape.
+    scrape: f64,
+    /// Bytes of a page.
+    page: usize,
+    /// Bytes of memory that are its own, after all scrapes.
+    resident: f64,
+    /// The part of a core that it uses when nobody scrapes it.
+    idle: f64,
+}
+
+/// Scrapes it so many times, with the connections that there are and these arguments.
+fn serve(scrapes: u32, idle: Duration, arguments: &[&str]) -> Served {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpinfo"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped());
+    let mut running = command.spawn().expect("the program starts");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(running.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut line).expect("it says where it is");
+    let address = line.split('/').nth(2).unwrap_or_else(|| panic!("{line}"));
+    let scrape = || {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("it reads");
+        let mut page = Vec::new();
+        stream.read_to_end(&mut page).expect("it answers");
+        assert!(page.ends_with(b"\r\n0\r\n\r\n"), "a page is whole");
+        page.len()
+    };
+    scrape();
+    let before = used(running.id());
+    let page = (0..scrapes).map(|_| scrape()).max().unwrap_or_default();
+    let each = (used(running.id()) - before) / f64::from(scrapes);
+    let (begun, before) = (Instant::now(), used(running.id()));
+    thread::sleep(idle);
+    let share = (used(running.id()) - before) / begun.elapsed().as_secs_f64();
+    let status = fs::read_to_string(format!("/proc/{}/status", running.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let resident = kilobytes.expect("a number") * 1024.0;
+    running.kill().expect("it runs");
+    running.wait().expect("it was killed");
+    Served { scrape: each, page, resident, idle: share }
+}
+
+/// Prints what `serve` costs with so many sockets.
+fn print_serve(sockets: usize, scrapes: u32, idle: Duration) {
+    for arguments in [&[][..], &["--by", "process,unit"]] {
+        let served = serve(scrapes, idle, arguments);
+        let what = format!("serve {}", arguments.join(" "));
+        println!(
+            "  {what:<28} {sockets:>6} sockets: {:>6.2} ms a scrape, a page of {:.0} kB, {:.1} MB \
+             of memory, idle {:.2} %",
+            served.scrape * 1000.0,
+            served.page as f64 / 1000.0,
+            served.resident / 1e6,
+            served.idle * 100.0
+        );
+    }
+}
+
 /// Runs all of this in a network namespace of its own, where that can be made.
 fn again_in_a_namespace() -> Option<ExitCode> {
     const WITHIN: &str = "TCPINFO_COST_WITHIN";
@@ -115,7 +180,13 @@ fn main() -> ExitCode {
         true => (200, 1, 1, Duration::from_secs(1)),
         false => (10_000, 7, 5, Duration::from_secs(20)),
     };
+    println!("CPU time of one scrape, and memory, of serve:");
+    let scrapes = if test { 2 } else { 500 };
+    let few = Connections::open(100);
+    print_serve(100, scrapes, time / 4);
+    drop(few);
     let connections = Connections::open(sockets);
+    print_serve(sockets, scrapes, time / 4);
     let program = env!("CARGO_BIN_EXE_tcpinfo");
     let commands = [
         ("ss -tina".to_owned(), None),

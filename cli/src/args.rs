@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Top(Top),
     Explain(Explain),
     List(List),
+    Serve(Serve),
     Record(Record),
     Replay(Replay),
     Completions(Completions),
@@ -231,6 +232,78 @@ pub(crate) struct List {
     #[command(flatten)]
     pub(crate) filters: Filters,
 }
+
+/// Serve the metrics of all connections, and push them.
+///
+/// A page for Prometheus (--listen), pushes over OTLP (the standard OTEL_* variables), or both at
+/// once. Connections are grouped; by default by role and by the server's port. Every byte counts,
+/// also of connections that live between two scrapes, because the kernel tells the ends of sockets.
+/// SIGTERM and Ctrl-C end it, after a last push.
+#[derive(Args, Debug, Default)]
+#[command(after_long_help = VARIABLES)]
+pub(crate) struct Serve {
+    /// Where the page is: /metrics, and /healthz [default: 127.0.0.1:9464 if nothing is pushed]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Push over OTLP/HTTP, also where no variable says where to
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// What connections of no other group are grouped by [default: port]
+    #[arg(long, value_enum, value_name = "KEY", value_delimiter = ',')]
+    pub(crate) by: Vec<GroupBy>,
+    /// A group with a name, for what meets these conditions: port, to, unit and process, such as
+    /// database=port:5432,to:10.0.0.0/8. The first group that fits has a connection
+    #[arg(long, value_name = "NAME=KIND:VALUE,...")]
+    pub(crate) group: Vec<String>,
+    /// Connections of no such group do not count
+    #[arg(long)]
+    pub(crate) only_groups: bool,
+    /// Read what is not said here from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only connections with this port on either side: the kernel selects
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    pub(crate) port: Vec<u16>,
+    /// Only connections to an address within this prefix: the kernel selects
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) to: Vec<IpPrefix>,
+}
+
+/// By what connections are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Role (server or client) and the server's port
+    Port,
+    /// systemd unit or container
+    Unit,
+    /// Name of the program that holds them
+    Process,
+}
+
+const VARIABLES: &str = "\
+Variables (those marked * also, and first, as OTEL_EXPORTER_OTLP_METRICS_...):
+  OTEL_EXPORTER_OTLP_ENDPOINT *  where to push; /v1/metrics is appended [http://localhost:4318]
+  OTEL_EXPORTER_OTLP_HEADERS *   name=value,name=value
+  OTEL_EXPORTER_OTLP_TIMEOUT *   milliseconds for one push and its retries [10000]
+  OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE
+                                 cumulative, delta or lowmemory [cumulative]
+  OTEL_METRIC_EXPORT_INTERVAL    milliseconds from push to push [60000]
+  OTEL_METRICS_EXPORTER          none: no push
+  OTEL_SDK_DISABLED              true: no push
+  OTEL_SERVICE_NAME              who pushes [tcpinfo]
+  OTEL_RESOURCE_ATTRIBUTES       name=value,name=value
+  HTTP_PROXY, NO_PROXY           as everywhere
+
+An endpoint is http://; for TLS and gRPC let a Collector on this host hand it on.
+
+The file of --config (TOML) has the same names; a value stands alone or in a list:
+  listen = \"127.0.0.1:9464\"
+  by = [\"port\", \"unit\"]
+  only_groups = false
+  [[group]]
+  name = \"database\"
+  port = 5432
+  to = [\"10.0.0.0/8\", \"fd00::/8\"]";
 
 /// Reads `500ms`, `5s`, `2m`, `1h`; a number alone is of seconds.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {

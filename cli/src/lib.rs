@@ -14,7 +14,7 @@ use clap::Parser;
 // A file uses only files below its own line:
 //
 //     replay           shows a recording
-//     list top record  explain, generate: the other commands
+//     list top record  explain, generate, serve: the other commands
 //     output rows      rows of text, or one object a line; connections, or groups of them
 //     flow   feed      connections over time; where samples come from
 //     column sample    what can be printed of a socket; asks the kernel
@@ -23,7 +23,7 @@ use clap::Parser;
 //     names            processes and units by number
 //     recording  unit  a file of samples; control groups by name
 //     text   args      numbers for people; the arguments
-//     judge            what a verdict means
+//     judge  signals   what a verdict means; when to end
 //     failure          a sentence and an exit status
 mod args;
 mod column;
@@ -42,6 +42,8 @@ mod replay;
 mod rows;
 mod sample;
 mod select;
+mod serve;
+mod signals;
 mod target;
 mod text;
 mod top;
@@ -77,6 +79,7 @@ fn dispatch(arguments: Arguments) -> Result<Status, Failure> {
         Some(Command::Top(top)) => top::run(&top),
         Some(Command::Explain(explain)) => explain::run(&explain),
         Some(Command::List(list)) => list::run(&list),
+        Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(&replay),
         Some(Command::Completions(completions)) => generate::completions(&completions),

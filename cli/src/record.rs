@@ -1,12 +1,8 @@
 //! `tcpinfo record`: the flight recorder.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::args::Record;
 use crate::failure::{Failure, Status};
@@ -14,6 +10,7 @@ use crate::names::{Known, Names};
 use crate::recording::{Frame, Limits, Ring};
 use crate::sample::Sampler;
 use crate::select::{Selection, Wanted};
+use crate::signals::ended;
 use crate::text;
 
 pub(crate) fn run(record: &Record) -> Result<Status, Failure> {
@@ -71,20 +68,4 @@ pub(crate) fn run(record: &Record) -> Result<Status, Failure> {
         "tcpinfo: {samples} samples, the last of {sockets} sockets; {path} has {size}B"
     );
     Ok(Status::Done)
-}
-
-/// Where a signal says that it is time to end.
-fn ended() -> io::Result<mpsc::Receiver<()>> {
-    let (sender, receiver) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    thread::spawn(move || {
-        for (number, signal) in signals.forever().enumerate() {
-            let _ = sender.send(());
-            // A second one ends the program at once, should the disk not answer.
-            if number > 0 {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-        }
-    });
-    Ok(receiver)
 }

@@ -82,10 +82,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 #[ignore = "needs Debian's python3: integration/test.sh"]
 fn a_system_without_netlink_is_said_in_a_sentence() {
     for (errno, part) in [("93", "gVisor"), ("1", "policy"), ("13", "policy"), ("24", "ulimit")] {
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", WITHOUT_NETLINK, errno, env!("CARGO_BIN_EXE_tcpinfo"), "list"]);
-        let (status, sentence) = fails(command);
-        assert_eq!(status, 4, "{sentence}");
-        assert!(sentence.contains(part), "{errno}: {sentence}");
+        for arguments in [&["list"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+            let mut command = Command::new("/usr/bin/python3");
+            command.args(["-c", WITHOUT_NETLINK, errno, env!("CARGO_BIN_EXE_tcpinfo")]);
+            command.args(arguments);
+            let (status, sentence) = fails(command);
+            assert_eq!(status, 4, "{sentence}");
+            assert!(sentence.contains(part), "{errno}: {sentence}");
+        }
     }
 }

@@ -37,7 +37,7 @@ fn every_command_has_a_manual_page() {
         let words: Vec<&str> = status.split_whitespace().collect();
         assert!(main.contains(&words[1..].join(" ")), "{status}: {main}");
     }
-    for command in ["top", "list", "record", "replay", "completions", "man"] {
+    for command in ["top", "list", "serve", "record", "replay", "completions", "man"] {
         let page = prints(&["man", command]);
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::loopback::Pair;
 
+use crate::cgroup::Group;
 use crate::program::{fails, objects, prints, tcpinfo};
 
 fn port(pair: &Pair) -> String {
@@ -135,34 +135,6 @@ fn watching_prints_again_and_again() {
     running.wait().expect("it was killed");
 }
 
-/// A control group of the test's own, removed in the end.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(name: &str) -> Result<Self, String> {
-        let mounts = fs::read_to_string("/proc/self/mounts").expect("proc is mounted");
-        let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let line = lines.find(|words| words[2] == "cgroup2").ok_or("no cgroup2 is mounted")?;
-        let path = Path::new(line[1]).join(name);
-        fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// What a shell does within, which is `script`.
-    fn shell(&self, script: &str) -> Command {
-        let mut command = Command::new("sh");
-        let enter = format!("echo $$ >'{}/cgroup.procs' && exec {script}", self.0.display());
-        command.args(["-c", &enter]);
-        command
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 #[ignore = "needs Debian's python3: integration/test.sh"]
 fn a_unit_is_its_control_group() {
@@ -174,24 +146,15 @@ fn a_unit_is_its_control_group() {
             return;
         }
     };
-    let listen = "/usr/bin/python3 -c 'import socket, sys; s = socket.socket(); \
-         s.bind((\"127.0.0.1\", 0)); s.listen(); print(s.getsockname()[1], flush=True); \
-         sys.stdin.read()'";
-    let mut shell = group.shell(listen);
-    let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut running = shell.spawn().expect("sh starts");
-    let mut line = String::new();
-    let mut reader = BufReader::new(running.stdout.take().expect("it is piped"));
-    reader.read_line(&mut line).expect("it prints its port");
-    let expected = BTreeSet::from([format!("127.0.0.1:{}", line.trim_end())]);
+    let mut listening = group.listen();
+    let expected = BTreeSet::from([format!("127.0.0.1:{}", listening.port)]);
     let bare = name.strip_suffix(".service").expect("it ends so");
     for unit in [&name, bare, &format!("/{name}")] {
         assert_eq!(locals(&["--unit", unit]), expected, "{unit}");
     }
     let all = objects(&["--unit", bare, "--fields", "unit"]);
     assert_eq!(all[0]["unit"], *name);
-    drop(running.stdin.take());
-    running.wait().expect("it ends with its input");
+    listening.end();
     drop(group);
     let (status, sentence) = fails(tcpinfo(&["list", "--unit", bare]));
     assert_eq!(status, 3, "{sentence}");

@@ -13,6 +13,7 @@ mod prometheus;
 mod rates;
 mod receivers;
 mod scrapes;
+mod serve;
 mod stuck;
 mod victoria;
 
