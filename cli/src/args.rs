@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tcpinfo::Cause;
 use tcpinfo::diag::IpPrefix;
 
 use crate::failure::Status;
+use crate::judge;
 
 /// Every TCP connection of this host, and what limits it.
 ///
@@ -64,6 +66,12 @@ pub(crate) struct Record {
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub(crate) duration: Option<Duration>,
+    /// Keep only the time around a verdict of these causes, such as stalled,loss
+    #[arg(long, value_name = "CAUSE", value_delimiter = ',', value_parser = cause)]
+    pub(crate) on: Vec<Cause>,
+    /// How long before and after such a verdict, at least
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time, requires = "on")]
+    pub(crate) around: Duration,
     /// The file may exist: it is replaced
     #[arg(long)]
     pub(crate) replace: bool,
@@ -319,6 +327,16 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| "a time begins with a number, such as 5s")?;
     let time = Duration::try_from_secs_f64(number * seconds).ok();
     time.filter(|time| *time >= Duration::from_millis(1)).ok_or("at least 1ms".into())
+}
+
+/// Reads the name of a cause, as verdicts have it.
+fn cause(text: &str) -> Result<Cause, String> {
+    let all = judge::causes();
+    let found = all.iter().copied().find(|cause| cause.text() == text);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|cause| cause.text()).collect();
+        format!("a cause is one of {}", names.join(", "))
+    })
 }
 
 /// Reads `64M`, `1.5G`, `500k`; a number alone is of bytes.

@@ -21,6 +21,11 @@ const BY_SEVERITY: &[Cause] = &[
     Cause::TooLittle,
 ];
 
+/// All that are known, the worst first.
+pub(crate) fn causes() -> &'static [Cause] {
+    BY_SEVERITY
+}
+
 /// Greater is worse.
 pub(crate) fn severity(cause: Cause) -> usize {
     let place = BY_SEVERITY.iter().position(|other| *other == cause);

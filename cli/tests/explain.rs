@@ -13,7 +13,7 @@ fn port(pair: &Pair) -> String {
 }
 
 /// A connection whose receiver reads nothing, while the sender has more to send.
-fn closed_window() -> Pair {
+pub(crate) fn closed_window() -> Pair {
     let pair = Pair::connect();
     pair.client.set_nonblocking(true).expect("it is open");
     until("a closed window", || {

@@ -117,6 +117,40 @@ fn sockets_that_come_and_go_are_in_their_samples() {
 }
 
 #[test]
+fn what_is_around_a_bad_verdict_is_kept_and_nothing_else() {
+    let file = Recorded::new("around");
+    let record = |pair: &Pair, more: &[&str]| -> (u64, String) {
+        let port = port(pair);
+        let all = ["record", file.path(), "--replace", "--interval", "20ms", "--for", "1s"];
+        let all = [&all[..], &["--port", &port], more].concat();
+        let output = tcpinfo(&all).output().expect("it starts");
+        let said = String::from_utf8(output.stderr).expect("a text");
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let found = said.split(", ").find_map(|part| part.strip_suffix(" with such a verdict"));
+        (found.and_then(|found| found.parse().ok()).unwrap_or_else(|| panic!("{said}")), said)
+    };
+    let quiet = Pair::connect();
+    let (found, said) = record(&quiet, &["--on", "stalled,receive_window", "--around", "10s"]);
+    assert_eq!(found, 0, "{said}");
+    let sentence = format!("{}: it has no sample that is whole", file.path());
+    assert_eq!(fails(tcpinfo(&["replay", file.path()])), (4, sentence));
+    let pair = crate::explain::closed_window();
+    let (found, said) = record(&pair, &["--on", "receive_window", "--around", "10s"]);
+    assert!(found > 0, "{said}");
+    // Everything since the beginning, which was less than ten seconds ago.
+    let samples: std::collections::BTreeSet<String> =
+        replayed(file.path(), &[]).iter().map(|object| object["time"].to_string()).collect();
+    let expected = format!("tcpinfo: {} samples, {found} with such a verdict, ", samples.len());
+    assert!(said.starts_with(&expected), "{said} {}", samples.len());
+    let (found, said) = record(&pair, &["--on", "stalled"]);
+    assert_eq!(found, 0, "{said}");
+    let wrong = tcpinfo(&["record", file.path(), "--on", "bad"]).output().expect("it starts");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(said.contains("a cause is one of stalled, "), "{said}");
+}
+
+#[test]
 fn a_file_of_this_release_decodes_for_ever() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/release-0.1.rec");
     if cfg!(target_endian = "big") {

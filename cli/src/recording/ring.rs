@@ -16,6 +16,10 @@ pub(crate) struct Limits {
     pub(crate) size: u64,
     /// Age of the oldest sample.
     pub(crate) time: Duration,
+    /// Only what is so long before and after a moment that [`Ring::keep`] names; `None` for all.
+    pub(crate) around: Option<Duration>,
+    /// A key frame comes after so many others at the latest.
+    pub(crate) key_every: usize,
 }
 
 /// A key frame and the differences that follow it.
@@ -24,6 +28,8 @@ struct Segment {
     len: u64,
     /// When it begins, since the recording started.
     at: Duration,
+    /// It stays until it is too old, or there is too much.
+    is_kept: bool,
 }
 
 /// A recording that is written. The file is a whole one at any time.
@@ -37,11 +43,11 @@ pub(crate) struct Ring {
     /// Frames since the key frame, that included.
     since_key: usize,
     latest: Option<Frame>,
+    /// Until when everything is kept.
+    keep_until: Option<Duration>,
 }
 
 impl Ring {
-    /// A key frame comes after so many others at the latest.
-    const KEY_EVERY: usize = 60;
     /// A segment is no larger than this part of the limit, so that little goes at a time.
     const PARTS: u64 = 8;
 
@@ -54,7 +60,8 @@ impl Ring {
         file.write_all(&header)?;
         let segments = VecDeque::new();
         let path = path.to_owned();
-        Ok(Self { path, file, limits, header, segments, since_key: 0, latest: None })
+        let (since_key, latest, keep_until) = (0, None, None);
+        Ok(Self { path, file, limits, header, segments, since_key, latest, keep_until })
     }
 
     /// Bytes of the file.
@@ -65,7 +72,8 @@ impl Ring {
     /// Whether the next frame begins a segment, and so has to stand by itself.
     pub(crate) fn is_key_next(&self) -> bool {
         let full = |segment: &Segment| segment.len >= self.limits.size / Self::PARTS;
-        self.since_key.is_multiple_of(Self::KEY_EVERY) || self.segments.back().is_some_and(full)
+        self.since_key.is_multiple_of(self.limits.key_every.max(1))
+            || self.segments.back().is_some_and(full)
     }
 
     /// Appends a sample.
@@ -74,7 +82,9 @@ impl Ring {
             self.latest = None;
             self.since_key = 0;
             self.make_room(frame.at)?;
-            self.segments.push_back(Segment { len: 0, at: frame.at });
+            let is_kept = self.limits.around.is_none()
+                || self.keep_until.is_some_and(|until| frame.at <= until);
+            self.segments.push_back(Segment { len: 0, at: frame.at, is_kept });
         }
         let bytes = frame.encode(self.latest.as_ref());
         self.file.write_all(&bytes)?;
@@ -86,30 +96,55 @@ impl Ring {
         Ok(())
     }
 
+    /// Something happened at this moment: what is around it stays.
+    pub(crate) fn keep(&mut self, now: Duration) {
+        let Some(around) = self.limits.around else { return };
+        let from = now.saturating_sub(around);
+        self.keep_until = Some(now + around);
+        for at in 0..self.segments.len() {
+            let end = self.segments.get(at + 1).map_or(now, |next| next.at);
+            self.segments[at].is_kept |= end > from;
+        }
+    }
+
+    /// Ends the recording: nothing is left but what is kept.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let dropped: Vec<bool> = self.segments.iter().map(|segment| !segment.is_kept).collect();
+        self.drop_segments(&dropped)
+    }
+
     /// Drops the oldest segments when there is too much: at least half of the size, or a quarter of
     /// all, because what is kept is written once more.
     fn make_room(&mut self, now: Duration) -> io::Result<()> {
-        let (mut dropped, mut bytes) = (0, 0);
         let all = self.len();
-        let old = |at: usize| {
-            // A segment is too old when the next one begins too early.
-            let next = self.segments.get(at + 1);
-            next.is_some_and(|next| next.at + self.limits.time < now)
+        // A segment is too old when the next one begins too early.
+        let is_before = |at: usize, age: Duration| {
+            self.segments.get(at + 1).is_some_and(|next| next.at + age < now)
         };
-        while old(dropped) {
-            bytes += self.segments[dropped].len;
-            dropped += 1;
-        }
-        if bytes < all / 4 {
-            (dropped, bytes) = (0, 0);
+        let useless = |at: usize| {
+            let around = self.limits.around.unwrap_or(self.limits.time);
+            let age = if self.segments[at].is_kept { self.limits.time } else { around };
+            is_before(at, age)
+        };
+        let mut dropped: Vec<bool> = (0..self.segments.len()).map(useless).collect();
+        let len = |dropped: &[bool]| -> u64 {
+            let each = self.segments.iter().zip(dropped);
+            each.filter(|(_, is_dropped)| **is_dropped).map(|(segment, _)| segment.len).sum()
+        };
+        if len(&dropped) < all / 4 {
+            dropped.fill(false);
         }
         if all > self.limits.size {
-            while all - bytes > self.limits.size / 2 && dropped < self.segments.len() {
-                bytes += self.segments[dropped].len;
-                dropped += 1;
+            for at in 0..dropped.len() {
+                dropped[at] |= all - len(&dropped) > self.limits.size / 2;
             }
         }
-        if dropped == 0 {
+        self.drop_segments(&dropped)
+    }
+
+    /// Writes the file once more, without these segments.
+    fn drop_segments(&mut self, dropped: &[bool]) -> io::Result<()> {
+        if !dropped.contains(&true) {
             return Ok(());
         }
         let mut aside = self.path.clone().into_os_string();
@@ -117,12 +152,19 @@ impl Ring {
         let mut file = File::create(&aside)?;
         file.write_all(&self.header)?;
         let mut old = File::open(&self.path)?;
-        old.seek(SeekFrom::Start(self.header.len() as u64 + bytes))?;
-        io::copy(&mut old.take(all), &mut file)?;
+        let mut offset = self.header.len() as u64;
+        for (segment, is_dropped) in self.segments.iter().zip(dropped) {
+            if !is_dropped {
+                old.seek(SeekFrom::Start(offset))?;
+                io::copy(&mut (&mut old).take(segment.len), &mut file)?;
+            }
+            offset += segment.len;
+        }
         // Whoever opens the file sees the one or the other, and each is whole.
         fs::rename(&aside, &self.path)?;
         self.file = file;
-        self.segments.drain(..dropped);
+        let mut stays = dropped.iter().map(|is_dropped| !is_dropped);
+        self.segments.retain(|_| stays.next().unwrap_or(true));
         Ok(())
     }
 }

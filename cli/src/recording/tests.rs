@@ -185,6 +185,44 @@ impl Drop for Folder {
     }
 }
 
+fn limits(size: u64, time: u64, around: Option<u64>) -> Limits {
+    let (time, around) = (Duration::from_secs(time), around.map(Duration::from_secs));
+    Limits { size, time, around, key_every: if around.is_some() { 2 } else { 60 } }
+}
+
+#[test]
+fn the_ring_keeps_what_is_around_a_moment() {
+    let folder = Folder::new("around");
+    let path = folder.0.join("incident.rec");
+    let moments = [5, 50, 55, 150, 195];
+    let mut ring = Ring::create(&path, limits(1 << 30, 1_000, Some(10)), false).expect("new");
+    for second in 0..200 {
+        ring.append(frame(second, vec![])).expect("room on the disk");
+        if moments.contains(&second) {
+            ring.keep(Duration::from_secs(second));
+        }
+        let recording = Recording::open(&path).expect("whole at any time");
+        assert_eq!(recording.damage(), None);
+        // A third more than what is needed, because what is kept is written once more.
+        let useful = (0..=second).filter(|at| {
+            let is_near = |moment: &u64| *moment <= second && at.abs_diff(*moment) <= 10 + 2;
+            moments.iter().any(is_near) || *at + 10 + 2 >= second
+        });
+        let useful = useful.count();
+        assert!(recording.len() <= useful + useful / 3 + 6, "{} at {second}", recording.len());
+    }
+    ring.finish().expect("room on the disk");
+    let mut recording = Recording::open(&path).expect("a recording");
+    let seconds: Vec<u64> = read(&mut recording).iter().map(|frame| frame.at.as_secs()).collect();
+    // From key frame to key frame, which is every second one.
+    let expected = [0..16, 40..66, 140..162, 184..200];
+    let expected: Vec<u64> = expected.into_iter().flatten().collect();
+    assert_eq!(seconds, expected);
+    for (at, second) in seconds.iter().enumerate() {
+        assert_eq!(recording.frame(at), Ok(&frame(*second, vec![])));
+    }
+}
+
 #[test]
 fn the_ring_keeps_what_is_newest_within_its_limits() {
     let folder = Folder::new("ring");
@@ -198,8 +236,8 @@ fn the_ring_keeps_what_is_newest_within_its_limits() {
         };
         vec![(0..1000).map(|_| byte()).collect()]
     };
-    let limits = Limits { size: 40_000, time: Duration::from_secs(1_000_000) };
-    let mut ring = Ring::create(&path, limits, false).expect("a new file");
+    let limit = limits(40_000, 1_000_000, None);
+    let mut ring = Ring::create(&path, limit, false).expect("a new file");
     for second in 0..200 {
         ring.append(frame(second, noise(second))).expect("room on the disk");
         let len = fs::metadata(&path).expect("it exists").len();
@@ -215,9 +253,9 @@ fn the_ring_keeps_what_is_newest_within_its_limits() {
         assert!(frames == expected, "samples {first} to {second}");
         assert!(frames.len() as u64 >= (second + 1).min(15), "{}", frames.len());
     }
-    assert!(Ring::create(&path, limits, false).is_err(), "an incident is not overwritten");
-    let limits = Limits { size: 1 << 30, time: Duration::from_secs(100) };
-    let mut ring = Ring::create(&path, limits, true).expect("it may be replaced");
+    assert!(Ring::create(&path, limit, false).is_err(), "an incident is not overwritten");
+    let limit = limits(1 << 30, 100, None);
+    let mut ring = Ring::create(&path, limit, true).expect("it may be replaced");
     for second in 0..1000 {
         ring.append(frame(second, vec![])).expect("room on the disk");
         if second % 7 > 0 {
