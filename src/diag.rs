@@ -60,6 +60,7 @@ mod dump;
 mod events;
 mod filter;
 mod find;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod memory;

@@ -973,6 +973,16 @@ impl TcpInfo {
         Self::decode_as::<{ cfg!(target_endian = "big") }>(reply, kernel)
     }
 
+    /// Decodes a reply that a machine with the other byte order kept: big-endian on a little-endian
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// An empty reply says nothing, not even the state.
+    pub fn decode_foreign(reply: &[u8], kernel: &Kernel) -> Result<Self, DecodeError> {
+        Self::decode_as::<{ cfg!(target_endian = "little") }>(reply, kernel)
+    }
+
     #[inline]
     fn decode_as<const BIG: bool>(reply: &[u8], kernel: &Kernel) -> Result<Self, DecodeError> {
         if let Some(known) = reply.first_chunk() {

@@ -12,7 +12,7 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
 
 /// An attribute's type without the bits `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER`.
-const NLA_TYPE_MASK: u16 = 0x3fff;
+pub(crate) const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Bytes of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;

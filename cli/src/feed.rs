@@ -65,12 +65,14 @@ impl Player {
             return Ok(None);
         }
         let kernel = self.recording.kernel.clone();
+        let decode =
+            if self.recording.is_foreign { Socket::decode_foreign } else { Socket::decode };
         let frame = self.recording.frame(self.position).map_err(Failure::impossible)?;
         self.position += 1;
         names.learn(&frame.tables);
         let Frame { wall, at, took, tables, replies } = frame;
         // A reply that makes no sense is left out.
-        let decoded = replies.iter().map(|reply| Socket::decode(reply, &kernel));
+        let decoded = replies.iter().map(|reply| decode(reply, &kernel));
         let mut sockets: Vec<Socket> = decoded.filter_map(Result::ok).collect();
         let listening = ports(&sockets).chain(tables.listening.iter().copied()).collect();
         let (wall, at, took) = (UNIX_EPOCH + *wall, *at, *took);

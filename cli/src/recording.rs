@@ -102,6 +102,8 @@ struct Place {
 pub(crate) struct Recording {
     /// The one that was asked.
     pub(crate) kernel: Kernel,
+    /// Whether it was written by a machine with the other byte order.
+    pub(crate) is_foreign: bool,
     bytes: Vec<u8>,
     places: Vec<Place>,
     /// Where bytes are that are no frame, and how many.
@@ -121,18 +123,16 @@ impl Recording {
 
     fn new(bytes: Vec<u8>) -> Result<Self, String> {
         let (header, begin) = Header::decode(&bytes)?;
-        if header.byte_order != BYTE_ORDER {
-            let theirs = &header.byte_order;
-            return Err(format!(
-                "it was recorded on a {theirs}-endian machine, and this one is {BYTE_ORDER}-endian"
-            ));
+        if !["big", "little"].contains(&header.byte_order.as_str()) {
+            return Err("its header is damaged".into());
         }
+        let is_foreign = header.byte_order != BYTE_ORDER;
         let kernel = Kernel::from_release(&header.kernel);
         let (places, damages) = index(&bytes, begin);
         if places.is_empty() {
             return Err("it has no sample that is whole".into());
         }
-        Ok(Self { kernel, bytes, places, damages, latest: None })
+        Ok(Self { kernel, is_foreign, bytes, places, damages, latest: None })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::congestion::Congestion;
-use crate::info::TcpInfo;
+use crate::info::{DecodeError, TcpInfo};
 use crate::kernel::Kernel;
 use crate::netlink::{Attributes, MalformedReply};
 use crate::state::State;
@@ -13,6 +13,7 @@ use super::abi::{
     INET_DIAG_MARK, INET_DIAG_SHUTDOWN, INET_DIAG_SKMEMINFO, INET_DIAG_ULP_INFO,
     INET_DIAG_VEGASINFO, InetDiagMsg, c_string, ip,
 };
+use super::foreign::to_native;
 use super::memory::{SocketMemory, SocketShutdown};
 use super::ulp::UpperLayer;
 
@@ -139,6 +140,24 @@ impl Socket {
     ///
     /// The bytes are no reply of `sock_diag`.
     pub fn decode(reply: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
+        Self::decode_by(reply, |info| TcpInfo::decode(info, kernel))
+    }
+
+    /// Decodes a reply that a machine with the other byte order kept. It is copied once more than
+    /// by [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no reply of `sock_diag`.
+    pub fn decode_foreign(reply: &[u8], kernel: &Kernel) -> Result<Self, MalformedReply> {
+        Self::decode_by(&to_native(reply), |info| TcpInfo::decode_foreign(info, kernel))
+    }
+
+    #[inline]
+    fn decode_by(
+        reply: &[u8],
+        decode_info: impl FnOnce(&[u8]) -> Result<TcpInfo, DecodeError> + Copy,
+    ) -> Result<Self, MalformedReply> {
         let (msg, attributes) = InetDiagMsg::split(reply)?;
         let interface = Some(msg.id.interface).filter(|index| *index != 0);
         let [local, peer] = addresses(&msg, interface)?;
@@ -155,7 +174,7 @@ impl Socket {
             let (kind, content) = attribute?;
             match kind {
                 INET_DIAG_INFO => {
-                    info = Some(TcpInfo::decode(content, kernel).map_err(MalformedReply::Info)?);
+                    info = Some(decode_info(content).map_err(MalformedReply::Info)?);
                 }
                 INET_DIAG_CONG => algorithm = Some(c_string(content)),
                 INET_DIAG_VEGASINFO | INET_DIAG_DCTCPINFO | INET_DIAG_BBRINFO => {

@@ -6,8 +6,8 @@ use super::abi::{INET_DIAG_ULP_INFO, c_string};
 
 // Attributes of `INET_DIAG_ULP_INFO`.
 const INET_ULP_INFO_NAME: u16 = 1;
-const INET_ULP_INFO_TLS: u16 = 2;
-const INET_ULP_INFO_MPTCP: u16 = 3;
+pub(super) const INET_ULP_INFO_TLS: u16 = 2;
+pub(super) const INET_ULP_INFO_MPTCP: u16 = 3;
 
 // Attributes of `INET_ULP_INFO_TLS`.
 const TLS_INFO_VERSION: u16 = 1;
@@ -16,9 +16,9 @@ const TLS_INFO_TXCONF: u16 = 3;
 const TLS_INFO_RXCONF: u16 = 4;
 
 // Attributes of `INET_ULP_INFO_MPTCP`.
-const MPTCP_SUBFLOW_ATTR_TOKEN_REM: u16 = 1;
-const MPTCP_SUBFLOW_ATTR_TOKEN_LOC: u16 = 2;
-const MPTCP_SUBFLOW_ATTR_FLAGS: u16 = 8;
+pub(super) const MPTCP_SUBFLOW_ATTR_TOKEN_REM: u16 = 1;
+pub(super) const MPTCP_SUBFLOW_ATTR_TOKEN_LOC: u16 = 2;
+pub(super) const MPTCP_SUBFLOW_ATTR_FLAGS: u16 = 8;
 const MPTCP_SUBFLOW_ATTR_ID_REM: u16 = 9;
 const MPTCP_SUBFLOW_ATTR_ID_LOC: u16 = 10;
 
