@@ -1,10 +1,10 @@
 //! `tcpinfo list`: which sockets, which fields, in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::loopback::Pair;
 
@@ -104,6 +104,53 @@ fn processes_are_named_when_asked_for() {
     }
     let without = objects(&["--port", &port]);
     assert!(without.iter().all(|object| !object.contains_key("pid")));
+}
+
+/// A shell that holds connections, over each of which so many bytes were sent.
+fn sender(port: u16, bytes: &[usize]) -> Child {
+    let send = |(at, bytes): (usize, &usize)| {
+        let fd = 10 + at;
+        format!("exec {fd}<>/dev/tcp/127.0.0.1/{port}; head -c {bytes} /dev/zero >&{fd}; ")
+    };
+    let script: String = bytes.iter().enumerate().map(send).collect();
+    let mut command = Command::new("bash");
+    let command = command.args(["-c", &format!("{script} read")]).stdin(Stdio::piped());
+    command.spawn().expect("bash starts")
+}
+
+#[test]
+fn each_process_has_the_bytes_that_it_sent() {
+    const SIZES: [&[usize]; 3] = [&[3_000_000], &[1, 70_000, 2_000_000], &[500, 500]];
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let mut processes = Vec::new();
+    let mut accepted = Vec::new();
+    for sizes in SIZES {
+        processes.push(sender(port, sizes));
+        for size in sizes {
+            let (mut stream, _) = listener.accept().expect("the shell connects");
+            stream.read_exact(&mut vec![0; *size]).expect("as much is sent");
+            accepted.push(stream);
+        }
+    }
+    let port = port.to_string();
+    let mut sent: BTreeMap<u64, u64> = BTreeMap::new();
+    let own = u64::from(std::process::id());
+    for object in objects(&["--port", &port, "--processes"]) {
+        let number = |name: &str| object[name].as_u64();
+        let pid = number("pid").expect("our own processes are seen");
+        let bytes = number("bytes_sent").unwrap_or(0) - number("bytes_retrans").unwrap_or(0);
+        *sent.entry(pid).or_default() += bytes;
+    }
+    // The shell, and not the program that wrote for it and has ended.
+    let sizes = SIZES.iter().map(|sizes| sizes.iter().sum::<usize>() as u64);
+    let pids = processes.iter().map(|process| u64::from(process.id()));
+    let expected: BTreeMap<u64, u64> = pids.zip(sizes).chain([(own, 0)]).collect();
+    assert_eq!(sent, expected);
+    for mut process in processes {
+        drop(process.stdin.take());
+        process.wait().expect("it ends with its input");
+    }
 }
 
 #[test]
