@@ -19,3 +19,15 @@ export CARGO_TARGET_DIR=../build
 echo "package: $(find . -type f | wc -l) files, $(du --summarize --bytes . | cut -f 1) bytes"
 cargo test --quiet --all-features --lib --examples -- --show-output
 cargo test --quiet --all-features --doc
+
+# The program's own package: it is built of the unpacked library, as of one that was published.
+cd ../../../..
+CARGO_TARGET_DIR=target cargo package --quiet --package tcpinfo-cli --no-verify --allow-dirty --exclude-lockfile
+cd target/package
+tar --extract --file "tcpinfo-cli-$version.crate" --directory unpacked
+cd "unpacked/tcpinfo-cli-$version"
+printf '\n[workspace]\n\n[patch.crates-io]\ntcpinfo = { path = "../tcpinfo-%s" }\n' "$version" >>Cargo.toml
+echo "package of the program: $(find . -type f | wc -l) files, $(du --summarize --bytes . | cut -f 1) bytes"
+cargo build --quiet
+cargo test --quiet --lib -- --show-output
+"$CARGO_TARGET_DIR/debug/tcpinfo" --version
