@@ -24,7 +24,7 @@
 //!  2  failures judged labels registrations
 //!  1  attributes cookies discovery::listening given_back ledger reader reading slots
 //!  0  attributes::problems counters discovery::process handles identity locks moment phase sample
-//!     worst
+//!     timestamp worst
 //! ```
 //!
 //! `locks.rs` has the locks and their order, `sweep.rs` the way of a reading into the snapshot,

@@ -5,7 +5,7 @@ use std::fs;
 use opentelemetry::KeyValue;
 use tcpinfo::{Monitor, Page};
 
-use super::exposition::used_pair;
+use support::loopback::used_pair;
 
 /// What Linux 6.18 replies: older kernels have fewer fields, and so fewer series.
 const WHOLE: usize = 280;
