@@ -360,8 +360,10 @@ fn the_pages() {
         held.push(live());
     }
     println!("pages: bytes held after {settled}, and so on to {writes}: {held:?}");
-    // Of what ended meanwhile, the monitor may have remembered more. Nothing else grows.
-    let remembered = 128 * 4_096_usize.saturating_sub(settled / 10).min((writes - settled) / 10);
+    // Of what ended meanwhile, the monitor may have remembered more, of both families. Nothing else
+    // grows.
+    let ended = 4_096_usize.saturating_sub(settled / 10).min((writes - settled) / 10);
+    let remembered = 2 * 128 * ended;
     // But the index of cookies, whose parts double once after some 100,000 connections.
     let doubled = if writes > 100_000 { DOUBLED } else { 0 };
     let within = |from: usize, more: usize| held[10] <= held[from] + more + 16 * 1_024;

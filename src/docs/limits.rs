@@ -224,10 +224,13 @@
 //! ```
 //!
 //! **What was there before** has a base: it counts neither as opened nor as closed, and what it had
-//! counted until then is in no total. That holds if it is watched later, too.
+//! counted until then is in no total. That holds if it is watched later, too. The kernel tells an
+//! end from a queue of its own, microseconds late and on a crowded machine much more. So a
+//! connection that ended in the last 50 ms before a discovery began can count in full.
 //!
 //! **The ends of sockets** are told by the kernel with their last counters, since Linux 4.2. So a
-//! connection between two sweeps counts in full. Where nothing tells them (Android, gVisor, some
+//! connection between two sweeps counts in full, and a collection has every end that was told
+//! before it began. Where nothing tells them (Android, gVisor, some
 //! containers, [`without_events`]), the snapshot says so, and the program is told once. Then a
 //! connection between two sweeps is not seen, and one that is seen is closed by a sweep that does
 //! not find it any more, without what it did after the last one.
