@@ -17,7 +17,7 @@ mod thresholds;
 
 pub use evidence::{Evidence, Measure};
 pub use retransmits::Retransmits;
-#[cfg(feature = "monitor")]
+#[cfg(all(feature = "monitor", any(target_os = "linux", target_os = "android")))]
 pub(crate) use steps::{Earlier, is_quiet};
 
 use evidence::Findings;
