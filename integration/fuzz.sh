@@ -41,13 +41,16 @@ build() {
     cargo fuzz build --target-dir "target/fuzz/$1" --target "$target" --sanitizer "$@"
 }
 
-# run SANITIZER TARGET FLAG...: what is found goes into the first of the three folders.
+# run SANITIZER TARGET FLAG...: what is found goes into the first of the folders.
 run() {
     local sanitizer=$1 name=$2 found=target/fuzz/corpus/$2 log=target/fuzz/$2.log start=$SECONDS
+    local folders=("$found" "target/tmp/seeds/$2")
     shift 2
     mkdir -p "$found"
+    # Nothing was found so far of some.
+    [ ! -d "fuzz/corpus/$name" ] || folders+=("fuzz/corpus/$name")
     "target/fuzz/$sanitizer/$target/release/$name" "${flags[@]}" "$@" \
-        "$found" "target/tmp/seeds/$name" "fuzz/corpus/$name" >"$log" 2>&1 || {
+        "${folders[@]}" >"$log" 2>&1 || {
         tail -n 100 "$log"
         die "$name failed: see $log and target/fuzz/wrong"
     }
