@@ -79,7 +79,7 @@ case ${1-} in
     for name in "${targets[@]}"; do
         kept=target/fuzz/kept/$name
         rm -rf "$kept"
-        mkdir -p "$kept" "target/fuzz/corpus/$name"
+        mkdir -p "$kept" "target/fuzz/corpus/$name" "fuzz/corpus/$name"
         # As few as reach all the code that these reach.
         "target/fuzz/none/$target/release/$name" "${flags[@]}" -set_cover_merge=1 -use_counters=0 \
             "$kept" "fuzz/corpus/$name" "target/fuzz/corpus/$name"
