@@ -80,7 +80,7 @@ fn thousands_of_discoveries_leave_nothing_behind() {
 fn a_discovery_that_ends_while_connections_do_counts_no_more() {
     in_namespace(|| {
         in_time(Duration::from_millis(100), |lateness| {
-            let mut ends = Ends::listen();
+            let ends = Ends::listen();
             let monitor = Monitor::new();
             let providers = providers(&monitor, 1);
             let all = || totals(&providers[0].0.collected(), |_| true);

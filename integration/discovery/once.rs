@@ -142,7 +142,7 @@ impl Scene {
 
 /// All connections are there before the first one looks (`early`), or as soon as it does.
 fn counts_once(order: &[Looks], early: bool, sweeps: bool) {
-    let mut ends = Ends::listen();
+    let ends = Ends::listen();
     let mut scene = Scene::begin();
     let providers = providers(&scene.monitor, 2);
     scene.readers = providers.iter().map(|(reader, _)| reader.clone()).collect();

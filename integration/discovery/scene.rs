@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tcpinfo::diag::{Event, Events};
 pub(crate) use support::totals::{Totals, role, totals};
 
 use support::exchanges::Made;
-use support::lateness::PATIENCE;
+use support::loopback::until;
 use support::reader::{Collected, Reader};
 use support::running::{Running, program};
 
@@ -82,24 +83,35 @@ impl Generator {
 
 /// Somebody else who is told of the ends of connections. The kernel tells them from a queue of its
 /// own, some time after the end: a discovery that begins in between counts them.
-pub(crate) struct Ends(Events);
+pub(crate) struct Ends(Arc<AtomicU64>);
 
 impl Ends {
     pub(crate) fn listen() -> Self {
         let events = Events::open().and_then(|events| events.with_receive_buffer(4 << 20));
-        Self(events.expect("sock_diag answers"))
+        let mut events = events.expect("sock_diag answers");
+        let told = Arc::new(AtomicU64::new(0));
+        let count = Arc::downgrade(&told);
+        // Takes them at once: the buffer has room for some 6,000.
+        thread::spawn(move || {
+            loop {
+                let event = events.next_within(Duration::from_millis(100));
+                let Some(count) = count.upgrade() else { return };
+                match event.expect("well-formed") {
+                    Some(Event::Ended(socket)) if socket.peer.port() != 0 => {
+                        count.fetch_add(1, Ordering::Release);
+                    }
+                    Some(Event::Lost) => panic!("the buffer is too small"),
+                    _ => {}
+                }
+            }
+        });
+        Self(told)
     }
 
-    /// Waits for the ends of so many sockets that were connected, or until some were lost.
-    pub(crate) fn wait(&mut self, count: u64) {
-        let mut told = 0;
-        while told < count {
-            match self.0.next_within(PATIENCE).expect("well-formed") {
-                Some(Event::Ended(socket)) => told += u64::from(socket.peer.port() != 0),
-                Some(Event::Lost) => return,
-                other => panic!("{told} of {count} ends, then {other:?}"),
-            }
-        }
+    /// Waits for the ends of so many sockets that were connected.
+    pub(crate) fn wait(&self, count: u64) {
+        let told = || self.0.load(Ordering::Acquire);
+        until("the ends to be told", || (told() >= count).then_some(()));
     }
 }
 
