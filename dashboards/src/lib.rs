@@ -10,7 +10,7 @@ mod promql;
 mod sockets;
 
 use panel::Dashboard;
-pub use promql::{SERIES_LABELS, metric_names, series_names};
+pub use promql::{SERIES_LABELS, metric_names};
 
 /// What writes the files anew.
 pub const REPAIR: &str = "TCPINFO_WRITE=1 cargo test --workspace generated_files";

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tcpinfo::{ATTRIBUTES, InstrumentKind, Metric, metrics};
+use support::exposition::series_names;
+use tcpinfo::{ATTRIBUTES, metrics};
 
 /// Labels that Prometheus and the exporters add.
 pub const SERIES_LABELS: [&str; 6] =
@@ -10,24 +11,6 @@ pub const SERIES_LABELS: [&str; 6] =
 
 /// Which series a dashboard is about.
 const SELECTED: &str = r#"job=~"$job", instance=~"$instance""#;
-
-/// Names of a metric's series in Prometheus.
-pub fn series_names(metric: &Metric) -> Vec<String> {
-    let unit = match metric.unit {
-        "s" => "_seconds",
-        "By" => "_bytes",
-        "By/s" => "_bytes_per_second",
-        _ => "",
-    };
-    let name = metric.name.replace('.', "_") + unit;
-    match metric.instrument {
-        InstrumentKind::Counter => vec![name + "_total"],
-        InstrumentKind::Histogram => {
-            ["_bucket", "_sum", "_count"].map(|end| name.clone() + end).to_vec()
-        }
-        _ => vec![name],
-    }
-}
 
 /// The metrics that a text names, by the words in it that begin as ours do.
 pub fn metric_names(text: &str) -> BTreeSet<&str> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use support::exposition::series_names;
 use tcpinfo::{ATTRIBUTES, metrics};
 
 use super::*;

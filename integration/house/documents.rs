@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use tcpinfo::{InstrumentKind, Metric, metrics};
+use support::exposition::series_names;
+use tcpinfo::metrics;
 
 use super::rules::{FLOORS, none};
 use super::source::{File, file, files, root, src, words};
@@ -226,27 +227,9 @@ fn documents_name_what_exists() {
     none("Documents name files of this repository.", findings);
 }
 
-/// The metric's names in Prometheus, as its bridge makes them.
-fn series(metric: &Metric) -> Vec<String> {
-    let unit = match metric.unit {
-        "s" => "_seconds",
-        "By" => "_bytes",
-        "By/s" => "_bytes_per_second",
-        _ => "",
-    };
-    let name = metric.name.replace('.', "_") + unit;
-    match metric.instrument {
-        InstrumentKind::Counter => vec![name + "_total"],
-        InstrumentKind::Histogram => {
-            ["_bucket", "_sum", "_count"].map(|end| name.clone() + end).to_vec()
-        }
-        _ => vec![name],
-    }
-}
-
 #[test]
 fn readme_queries_name_metrics_that_exist() {
-    let exist: BTreeSet<String> = metrics().iter().flat_map(series).collect();
+    let exist: BTreeSet<String> = metrics().iter().flat_map(series_names).collect();
     let labels: BTreeSet<String> =
         tcpinfo::ATTRIBUTES.iter().map(|attribute| attribute.name.replace('.', "_")).collect();
     let readme = file("README.md");

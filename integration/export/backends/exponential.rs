@@ -21,7 +21,7 @@ use tcpinfo::{Monitor, Watched};
 
 use super::prometheus::Prometheus;
 use super::receivers::{Collector, collector, handing_on_to};
-use super::{Scratch, Server, free_address, get, program, scalar};
+use super::{Scratch, free_address, get, program, scalar, victoria};
 use crate::export::otlp::receiver::{Push, Receiver};
 use crate::export::otlp::{NEVER, http, within};
 use support::loopback::Pair;
@@ -161,16 +161,7 @@ fn an_exponential_round_trip_time_becomes_a_native_histogram() {
 #[ignore = "needs VictoriaMetrics: integration/test.sh"]
 fn an_exponential_round_trip_time_is_found_in_victoria_metrics() {
     let Some(program) = program("VICTORIA_METRICS", "victoria-metrics") else { return };
-    let (scratch, address) = (Scratch::new(), free_address());
-    let arguments = [
-        format!("-storageDataPath={}", scratch.join("data").display()),
-        format!("-httpListenAddr={address}"),
-        "-opentelemetry.usePrometheusNaming".to_owned(),
-        "-search.latencyOffset=0s".to_owned(),
-        "-search.disableCache".to_owned(),
-    ];
-    let mut server = Server::start(&program, scratch, &arguments, &[]);
-    server.ready(address, "/health");
+    let (_server, address) = victoria::start(&program);
     let scene = Scene::new();
     let (rtts, _provider) = scene.push(&format!("http://{address}/opentelemetry"));
     let _ = get(address, "/internal/force_flush");

@@ -1,6 +1,8 @@
 //! VictoriaMetrics, which takes OTLP over HTTP, and which samples PromQL finds there.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -106,22 +108,28 @@ fn stored(text: &str) -> Samples {
     samples
 }
 
+/// Starts it. Returns it, and where it answers.
+pub(super) fn start(program: &Path) -> (Server, SocketAddr) {
+    let (scratch, address) = (Scratch::new(), free_address());
+    let arguments = [
+        format!("-storageDataPath={}", scratch.join("data").display()),
+        format!("-httpListenAddr={address}"),
+        "-opentelemetry.usePrometheusNaming".to_owned(),
+        // What was just stored is found.
+        "-search.latencyOffset=0s".to_owned(),
+        "-search.disableCache".to_owned(),
+    ];
+    let mut server = Server::start(program, scratch, &arguments, &[]);
+    server.ready(address, "/health");
+    (server, address)
+}
+
 #[test]
 #[ignore = "needs VictoriaMetrics: integration/test.sh"]
 fn every_point_is_found_in_victoria_metrics() {
     let Some(program) = program("VICTORIA_METRICS", "victoria-metrics") else { return };
     for temporality in [Temporality::Cumulative, Temporality::Delta] {
-        let (scratch, address) = (Scratch::new(), free_address());
-        let arguments = [
-            format!("-storageDataPath={}", scratch.join("data").display()),
-            format!("-httpListenAddr={address}"),
-            "-opentelemetry.usePrometheusNaming".to_owned(),
-            // What was just stored is found.
-            "-search.latencyOffset=0s".to_owned(),
-            "-search.disableCache".to_owned(),
-        ];
-        let mut server = Server::start(&program, scratch, &arguments, &[]);
-        server.ready(address, "/health");
+        let (_server, address) = start(&program);
         let receiver = Receiver::http();
         let endpoints = [format!("http://{address}/opentelemetry"), receiver.endpoint.clone()];
         let exporter = Observed::new(endpoints.map(|endpoint| http(&endpoint, temporality)));

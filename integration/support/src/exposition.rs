@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tcpinfo::{InstrumentKind, Metric};
+
 /// Labels by name.
 pub type Labels = BTreeMap<String, String>;
 
@@ -229,6 +231,18 @@ fn check_histogram(name: &str, family: &Family) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Names of a metric's series in Prometheus, as the bridge makes them.
+pub fn series_names(metric: &Metric) -> Vec<String> {
+    let is_counter = metric.instrument == InstrumentKind::Counter;
+    let name = name_of(&metric.name, metric.unit, is_counter);
+    match metric.instrument {
+        InstrumentKind::Histogram => {
+            ["_bucket", "_sum", "_count"].map(|end| name.clone() + end).to_vec()
+        }
+        _ => vec![name],
+    }
 }
 
 /// The name of a metric in Prometheus.

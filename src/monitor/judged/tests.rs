@@ -1,22 +1,11 @@
 //! Random lives of a connection, judged reading by reading, beside a model that has whole replies.
 
 use super::super::progress::Progress;
+use super::super::sample::Rng;
 use super::*;
 use crate::info::{FIELDS, Reply, TcpInfo};
 use crate::kernel::Kernel;
 use crate::wire::LEN;
-
-/// Numbers that are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % end
-    }
-}
 
 pub(in crate::monitor) type Bytes = [u8; LEN];
 
@@ -61,7 +50,7 @@ pub(in crate::monitor) fn connection() -> Bytes {
 }
 
 /// What the connection does until its next reading, some milliseconds later.
-fn live_on(reply: &mut Bytes, random: &mut Random, millis: u64) {
+fn live_on(reply: &mut Bytes, random: &mut Rng, millis: u64) {
     match random.below(12) {
         // Nothing, as most of them.
         0..4 => {}
@@ -103,7 +92,7 @@ fn live_on(reply: &mut Bytes, random: &mut Random, millis: u64) {
 #[test]
 fn each_verdict_is_that_of_two_whole_replies_a_second_apart() {
     let kernel = Kernel::from_release("6.18.0");
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Rng::new(0x9e37_79b9_7f4a_7c15);
     let (mut judged, mut held, mut complaints) = (0, 0, 0);
     for _ in 0..3_000 {
         let mut progress = Progress::new();
